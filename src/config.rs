@@ -1,0 +1,3 @@
+//! What configuration files are made of, for server and agent alike.
+
+pub mod load;

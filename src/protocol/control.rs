@@ -1,0 +1,226 @@
+//! The messages of the control stream.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::code::Code;
+use super::codec::{Malformed, Reader, Writer, number, text};
+use super::frame::{self, Kind};
+
+/// The longest text of a control message, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A message of the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Agent → server, first: who connects.
+    Hello(Hello),
+    /// Server → agent: admitted.
+    Welcome(Welcome),
+    /// Server → agent: not admitted.
+    Refused(Refused),
+    /// Answer with [`Message::Pong`] of the same number.
+    Ping(u64),
+    /// The answer to a ping.
+    Pong(u64),
+    /// The sender wants no new requests on this connection; what runs may run on for this long.
+    Drain {
+        /// How long running requests have.
+        grace: Duration,
+    },
+    /// Agent → server: whether its API server answers.
+    Health(Health),
+    /// Server → agent: settings from the agent's configuration file.
+    Configure(Configure),
+}
+
+/// Who connects.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Hello {
+    /// The agent token. A secret: `Debug` does not print it.
+    pub token: String,
+    /// Random, the same for all connections of one agent process.
+    pub instance: u64,
+    /// The agent's version.
+    pub version: String,
+    /// The agent's pod, if it runs in one.
+    pub pod: Option<String>,
+    /// The API server's version, if it could be asked yet.
+    pub kubernetes_version: Option<String>,
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("instance", &self.instance)
+            .field("version", &self.version)
+            .field("pod", &self.pod)
+            .field("kubernetes_version", &self.kubernetes_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server's answer to an agent it admits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Welcome {
+    /// The agent's id; request heads name it again, and the agent refuses any other.
+    pub agent: u64,
+    /// The number of this session, for logs.
+    pub session: u64,
+    /// The server's version.
+    pub version: String,
+}
+
+/// The server's answer to an agent it does not admit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why, for the program.
+    pub code: Code,
+    /// Why, for the person who reads the agent's log.
+    pub message: String,
+    /// Try again no sooner than this.
+    pub retry_after: Duration,
+}
+
+/// Whether the agent's API server answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// It answered the last probe.
+    pub ready: bool,
+    /// Its version, or why it did not answer.
+    pub message: String,
+}
+
+/// Settings from `observability` in the agent's configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Configure {
+    /// `debug`, `info`, `warn` or `error`.
+    pub log_level: Option<String>,
+}
+
+impl Message {
+    /// Appends the message as a frame.
+    pub fn encode(&self, out: &mut BytesMut) {
+        frame::put(out, self.kind(), |payload| self.encode_fields(&mut Writer::new(payload)));
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::Hello,
+            Self::Welcome(_) => Kind::Welcome,
+            Self::Refused(_) => Kind::Refused,
+            Self::Ping(_) => Kind::Ping,
+            Self::Pong(_) => Kind::Pong,
+            Self::Drain { .. } => Kind::Drain,
+            Self::Health(_) => Kind::Health,
+            Self::Configure(_) => Kind::Configure,
+        }
+    }
+
+    fn encode_fields(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Hello(hello) => {
+                writer.bytes(1, hello.token.as_bytes());
+                writer.bytes(2, &hello.instance.to_be_bytes());
+                writer.bytes(3, hello.version.as_bytes());
+                writer.optional(4, hello.pod.as_deref());
+                writer.optional(5, hello.kubernetes_version.as_deref());
+            }
+            Self::Welcome(welcome) => {
+                writer.number(1, welcome.agent);
+                writer.number(2, welcome.session);
+                writer.bytes(3, welcome.version.as_bytes());
+            }
+            Self::Refused(refused) => {
+                writer.number(1, u64::from(refused.code as u32));
+                writer.bytes(2, refused.message.as_bytes());
+                writer.number(3, millis(refused.retry_after));
+            }
+            Self::Ping(sequence) | Self::Pong(sequence) => writer.number(1, *sequence),
+            Self::Drain { grace } => writer.number(1, millis(*grace)),
+            Self::Health(health) => {
+                writer.number(1, u64::from(health.ready));
+                writer.bytes(2, health.message.as_bytes());
+            }
+            Self::Configure(configure) => writer.optional(1, configure.log_level.as_deref()),
+        }
+    }
+
+    /// Reads the message of a frame; `Ok(None)` for a kind we do not know, which a newer peer may send.
+    ///
+    /// # Errors
+    /// A field is missing, too long or impossible; the kind belongs to another stream.
+    pub fn decode(kind: u64, payload: Bytes) -> Result<Option<Self>, Malformed> {
+        let Some(known) = Kind::from_number(kind) else { return Ok(None) };
+        let fields = Fields::read(payload)?;
+        Ok(Some(match known {
+            Kind::Hello => Self::Hello(Hello {
+                token: fields.required(1, "token")?,
+                instance: fields.instance()?,
+                version: fields.required(3, "version")?,
+                pod: fields.text(4, "pod")?,
+                kubernetes_version: fields.text(5, "kubernetes version")?,
+            }),
+            Kind::Welcome => Self::Welcome(Welcome {
+                agent: fields.number(1, "agent")?,
+                session: fields.number(2, "session")?,
+                version: fields.required(3, "version")?,
+            }),
+            Kind::Refused => Self::Refused(Refused {
+                code: Code::from_number(fields.number(1, "code")?),
+                message: fields.text(2, "message")?.unwrap_or_default(),
+                retry_after: Duration::from_millis(fields.number(3, "retry after")?),
+            }),
+            Kind::Ping => Self::Ping(fields.number(1, "sequence")?),
+            Kind::Pong => Self::Pong(fields.number(1, "sequence")?),
+            Kind::Drain => Self::Drain { grace: Duration::from_millis(fields.number(1, "grace")?) },
+            Kind::Health => Self::Health(Health {
+                ready: fields.number(1, "ready")? == 1,
+                message: fields.text(2, "message")?.unwrap_or_default(),
+            }),
+            Kind::Configure => Self::Configure(Configure { log_level: fields.text(1, "log level")? }),
+            Kind::Data | Kind::RequestHead | Kind::ResponseHead | Kind::Trailers | Kind::Failure => {
+                return Err(Malformed::UnexpectedFrame(kind));
+            }
+        }))
+    }
+}
+
+/// The first five tags of a message; control messages have no others and repeat none.
+struct Fields([Option<Bytes>; 6]);
+
+impl Fields {
+    fn read(payload: Bytes) -> Result<Self, Malformed> {
+        let mut fields = Self([const { None }; 6]);
+        let mut reader = Reader::new(payload);
+        while let Some((tag, value)) = reader.field()? {
+            if let Some(slot) = usize::try_from(tag).ok().and_then(|tag| fields.0.get_mut(tag)) {
+                *slot = Some(value);
+            }
+        }
+        Ok(fields)
+    }
+
+    fn text(&self, tag: usize, name: &'static str) -> Result<Option<String>, Malformed> {
+        self.0[tag].as_deref().map(|value| text(name, value, MAX_TEXT)).transpose()
+    }
+
+    fn required(&self, tag: usize, name: &'static str) -> Result<String, Malformed> {
+        self.text(tag, name)?.ok_or(Malformed::Missing(name))
+    }
+
+    fn number(&self, tag: usize, name: &'static str) -> Result<u64, Malformed> {
+        number(name, self.0[tag].as_deref().ok_or(Malformed::Missing(name))?)
+    }
+
+    /// Sixty-four random bits do not fit a varint.
+    fn instance(&self) -> Result<u64, Malformed> {
+        let bytes = self.0[2].as_deref().ok_or(Malformed::Missing("instance"))?;
+        Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| Malformed::Invalid("instance"))?))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
