@@ -1,3 +1,4 @@
 //! What configuration files are made of, for server and agent alike.
 
+pub mod document;
 pub mod load;
