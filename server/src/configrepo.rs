@@ -111,12 +111,12 @@ pub async fn watch(config: &Config) -> Result<(watch::Receiver<Arc<Snapshot>>, W
         .map(|repository| repository.directory.clone())
         .collect::<Vec<_>>();
     let (wake, woken) = mpsc::channel(1);
-    // Watched before read: a change in between must not be lost.
-    let events = events(&directories, wake);
-    let (directories, first) = tokio::task::spawn_blocking(move || {
+    let (events, directories, first) = tokio::task::spawn_blocking(move || {
+        // Watched before read: a change in between must not be lost.
+        let events = events(&directories, wake);
         let mut directories = Directories::open(directories)?;
-        let first = directories.read();
-        Ok::<_, Error>((directories, Arc::new(first)))
+        let first = Arc::new(directories.read());
+        Ok::<_, Error>((events, directories, first))
     })
     .await??;
     let (snapshot, receiver) = watch::channel(first);
