@@ -1,3 +1,5 @@
 //! What configuration files are made of, for server and agent alike.
 
 pub mod load;
+pub mod net;
+pub mod value;

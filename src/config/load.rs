@@ -37,7 +37,10 @@ pub enum Error {
 /// # Errors
 /// The file can not be read, or its text is not a `T`.
 pub fn from_file<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
-    let text = std::fs::read_to_string(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
+    let text = std::fs::read_to_string(file).map_err(|source| Error::Read {
+        file: file.to_owned(),
+        source,
+    })?;
     from_str(&text, &file.display().to_string())
 }
 
@@ -46,7 +49,9 @@ pub fn from_file<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
 /// # Errors
 /// The text is not a `T`.
 pub fn from_str<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Error> {
-    let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let empty = text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     let text = if empty { "{}" } else { text };
     serde_yaml::from_str(text).map_err(|error| Error::Parse {
         file: file.to_owned(),
