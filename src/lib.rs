@@ -6,3 +6,4 @@
 pub mod config;
 pub mod kube;
 pub mod protocol;
+pub mod transport;
