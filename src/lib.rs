@@ -4,5 +4,6 @@
 //! `transport` → `protocol`, `config`; `runtime` → `config`; `kube`, `protocol` and `config` name no one.
 
 pub mod config;
+pub mod kube;
 pub mod protocol;
 pub mod transport;
