@@ -6,4 +6,5 @@
 pub mod config;
 pub mod kube;
 pub mod protocol;
+pub mod runtime;
 pub mod transport;
