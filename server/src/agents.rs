@@ -1,0 +1,8 @@
+//! The agents that are connected now.
+
+pub mod balance;
+pub mod registry;
+pub mod session;
+
+pub use registry::Registry;
+pub use session::Session;
