@@ -104,7 +104,7 @@ impl Upstream {
     pub async fn send(self: &Arc<Self>, outgoing: &Outgoing, body: Option<Body>) -> Result<Answer, Error> {
         let loaded = self.credentials.current().await;
         let replayable = body.is_none();
-        let answer = self.send_with(&loaded, outgoing, body.unwrap_or_else(empty)).await?;
+        let answer = self.send_with(&loaded, outgoing, body).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -113,7 +113,7 @@ impl Upstream {
         if self.credentials.rejected(&loaded).await && replayable {
             // A 401 did nothing, and there is another credential now.
             let loaded = self.credentials.current().await;
-            return self.send_with(&loaded, outgoing, empty()).await;
+            return self.send_with(&loaded, outgoing, None).await;
         }
         Ok(answer)
     }
@@ -163,11 +163,12 @@ impl Upstream {
         self: &Arc<Self>,
         loaded: &Arc<Loaded>,
         outgoing: &Outgoing,
-        body: Body,
+        body: Option<Body>,
     ) -> Result<Answer, Error> {
+        let repeatable = body.is_none() && outgoing.repeatable();
         let authorization = self.credentials.authorization(loaded).await?;
         let make = |body| request(loaded, authorization.as_ref(), outgoing, body);
-        let mut request = make(body)?;
+        let mut request = make(body.unwrap_or_else(empty))?;
         if let Some(mut connection) = self.pool.take(loaded.tls.as_ref()) {
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
@@ -176,7 +177,7 @@ impl Upstream {
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None if outgoing.repeatable() && lost_before_an_answer(error.error()) => request = make(empty())?,
+                    None if repeatable && lost_before_an_answer(error.error()) => request = make(empty())?,
                     None => return Err(self.broken(outgoing, error.error())),
                 },
             }
@@ -200,6 +201,9 @@ impl Upstream {
 
     fn broken(&self, outgoing: &Outgoing, error: &hyper::Error) -> Error {
         let reason = with_source(error);
+        if error.is_user() {
+            return Error::Body(reason);
+        }
         if outgoing.upgrade.is_some() && error.is_parse() {
             return Error::BadUpgrade { endpoint: self.endpoint_text(), reason };
         }
@@ -213,9 +217,8 @@ impl Upstream {
 
 impl Outgoing {
     /// Whether sending it a second time does no harm: safe by its method, and no upgrade, which may start something.
-    /// Only asked of requests without a body.
     fn repeatable(&self) -> bool {
-        self.upgrade.is_none() && self.method.is_safe() && !self.headers.contains_key(http::header::CONTENT_LENGTH)
+        self.upgrade.is_none() && self.method.is_safe()
     }
 }
 
@@ -268,7 +271,8 @@ fn refused(reason: &str) -> Error {
 
 /// The pooled connection was being closed as the request was written: the API server never began to answer.
 fn lost_before_an_answer(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+    let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    io || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 
 fn with_source(error: &hyper::Error) -> String {

@@ -11,6 +11,10 @@ use super::credentials;
 pub enum Error {
     #[error("the agent got an answer to an upgrade from {endpoint} that is none: {reason}")]
     BadUpgrade { endpoint: String, reason: String },
+    #[error("the answer of {endpoint} can not be carried: {reason}")]
+    BadResponse { endpoint: String, reason: String },
+    #[error("the request's body broke off: {0}")]
+    Body(String),
     #[error("the agent has no usable credentials for its API server: {0}")]
     Credentials(#[from] credentials::Error),
     #[error("the agent will not send this request: {reason}")]
@@ -28,6 +32,7 @@ impl Error {
     pub fn cause(&self) -> Cause {
         match self {
             Self::BadUpgrade { .. } => Cause::BadUpgrade,
+            Self::BadResponse { .. } | Self::Body(_) => Cause::Internal,
             Self::Credentials(_) => Cause::Credentials,
             Self::Refused { .. } => Cause::Refused,
             Self::Timeout { .. } => Cause::Timeout,
