@@ -69,12 +69,16 @@ pub fn server(
     tls: Arc<rustls::ServerConfig>,
     keys: &Keys,
 ) -> Result<quinn::Endpoint, Error> {
-    let token_key = aws_lc_rs::hkdf::Salt::new(aws_lc_rs::hkdf::HKDF_SHA256, &[]).extract(&keys.address_token);
+    let token_key =
+        aws_lc_rs::hkdf::Salt::new(aws_lc_rs::hkdf::HKDF_SHA256, &[]).extract(&keys.address_token);
     let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
     let mut config = quinn::ServerConfig::new(crypto, Arc::new(token_key));
     config.transport_config(params::transport(quic, Side::Server));
     // Handshakes not yet accepted hold memory for anyone who sends packets.
-    config.max_incoming(4096).incoming_buffer_size(64 * 1024).incoming_buffer_size_total(32 * 1024 * 1024);
+    config
+        .max_incoming(4096)
+        .incoming_buffer_size(64 * 1024)
+        .incoming_buffer_size_total(32 * 1024 * 1024);
     let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.stateless_reset);
     let endpoint_config = EndpointConfig::new(Arc::new(reset_key));
     bind(address, quic, endpoint_config, Some(config))
@@ -108,7 +112,9 @@ pub async fn connect(
     let connecting = endpoint
         .connect_with(config, address, server_name)
         .map_err(|source| Error::Connect { address, source })?;
-    let connection = connecting.await.map_err(|source| Error::Handshake { address, source })?;
+    let connection = connecting
+        .await
+        .map_err(|source| Error::Handshake { address, source })?;
     Ok(Connection(connection))
 }
 
@@ -156,7 +162,8 @@ impl Connection {
 
     /// Ends the connection and every stream on it.
     pub fn close(&self, code: Code, reason: &str) {
-        self.0.close(VarInt::from_u32(code as u32), reason.as_bytes());
+        self.0
+            .close(VarInt::from_u32(code as u32), reason.as_bytes());
     }
 
     /// Where the peer is now; it may change (RFC 9000, section 9).
@@ -173,14 +180,18 @@ impl Connection {
 /// What an error says of how a connection ended.
 pub fn closed(error: &quinn::ConnectionError) -> Closed {
     let code = match error {
-        quinn::ConnectionError::ApplicationClosed(close) => Code::from_number(close.error_code.into_inner()),
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            Code::from_number(close.error_code.into_inner())
+        }
         quinn::ConnectionError::LocallyClosed => Code::Done,
         quinn::ConnectionError::Reset => Code::Restarting,
         quinn::ConnectionError::TimedOut => Code::Deadline,
         _ => Code::Protocol,
     };
     let reason = match error {
-        quinn::ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            String::from_utf8_lossy(&close.reason).into_owned()
+        }
         other => other.to_string(),
     };
     Closed { code, reason }
@@ -199,7 +210,11 @@ fn bind(
 
 /// A UDP socket with the wished-for buffers; what the kernel grants less is said once, with the remedy.
 fn socket(address: SocketAddr, quic: &Quic) -> std::io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     let wanted = usize::try_from(quic.udp_buffer.as_u64()).unwrap_or(usize::MAX);
     socket.set_recv_buffer_size(wanted)?;
     socket.set_send_buffer_size(wanted)?;

@@ -51,7 +51,11 @@ pub async fn splice<T: AsyncRead + AsyncWrite>(
     result.map(|((), ())| ())
 }
 
-async fn copy_out<T: AsyncRead>(mut from: ReadHalf<T>, to: &mut Sender, count: &mut u64) -> Result<(), Error> {
+async fn copy_out<T: AsyncRead>(
+    mut from: ReadHalf<T>,
+    to: &mut Sender,
+    count: &mut u64,
+) -> Result<(), Error> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(BUFFER);
@@ -65,7 +69,11 @@ async fn copy_out<T: AsyncRead>(mut from: ReadHalf<T>, to: &mut Sender, count: &
     }
 }
 
-async fn copy_in<T: AsyncWrite>(from: &mut Receiver, mut to: WriteHalf<T>, count: &mut u64) -> Result<(), Error> {
+async fn copy_in<T: AsyncWrite>(
+    from: &mut Receiver,
+    mut to: WriteHalf<T>,
+    count: &mut u64,
+) -> Result<(), Error> {
     while let Some(bytes) = from.raw().await? {
         *count += bytes.len() as u64;
         to.write_all(&bytes).await?;

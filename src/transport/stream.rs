@@ -73,7 +73,11 @@ const JOIN: usize = 32;
 
 impl Sender {
     pub(super) fn new(inner: quinn::SendStream) -> Self {
-        Self { inner, ended: false, abort: Code::Cancelled }
+        Self {
+            inner,
+            ended: false,
+            abort: Code::Cancelled,
+        }
     }
 
     /// Queues `bytes` as they are; waits while the peer's flow control holds them back. Cancelling may leave a part
@@ -93,13 +97,22 @@ impl Sender {
         if data.is_empty() {
             return Ok(());
         }
-        let mut header = BytesMut::with_capacity(12 + if data.len() <= COPY_LIMIT { data.len() } else { 0 });
+        let mut header = BytesMut::with_capacity(
+            12 + if data.len() <= COPY_LIMIT {
+                data.len()
+            } else {
+                0
+            },
+        );
         frame::put_header(&mut header, Kind::Data, data.len() as u64);
         if data.len() <= COPY_LIMIT {
             header.extend_from_slice(&data);
             return self.write(header.freeze()).await;
         }
-        self.inner.write_all_chunks(&mut [header.freeze(), data]).await.map_err(write_error)
+        self.inner
+            .write_all_chunks(&mut [header.freeze(), data])
+            .await
+            .map_err(write_error)
     }
 
     /// Queues `trailers`.
@@ -159,7 +172,13 @@ impl Drop for Sender {
 
 impl Receiver {
     pub(super) fn new(inner: quinn::RecvStream) -> Self {
-        Self { inner, buffer: Bytes::new(), remaining: 0, ended: false, abort: Code::Cancelled }
+        Self {
+            inner,
+            buffer: Bytes::new(),
+            remaining: 0,
+            ended: false,
+            abort: Code::Cancelled,
+        }
     }
 
     /// The next whole frame; `None` at the end of the stream. Not to be called inside a body.
@@ -170,7 +189,12 @@ impl Receiver {
         loop {
             if let Some(header) = frame::peek(&self.buffer) {
                 if header.length > limit {
-                    return Err(Malformed::TooLong { what: "a frame", length: header.length, limit }.into());
+                    return Err(Malformed::TooLong {
+                        what: "a frame",
+                        length: header.length,
+                        limit,
+                    }
+                    .into());
                 }
                 let whole = header.size + header.length as usize;
                 if self.buffer.len() >= whole {
@@ -180,7 +204,11 @@ impl Receiver {
                 }
             }
             if !self.fill().await? {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(Error::Truncated) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Error::Truncated)
+                };
             }
         }
     }
@@ -190,14 +218,18 @@ impl Receiver {
     /// # Errors
     /// The body was cut: see [`Error`].
     pub async fn body(&mut self) -> Result<Option<Piece>, Error> {
-        std::future::poll_fn(|cx| self.poll_body(cx)).await.transpose()
+        std::future::poll_fn(|cx| self.poll_body(cx))
+            .await
+            .transpose()
     }
 
     /// As [`Self::body`], for `http_body::Body`.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Error>>> {
         loop {
             if self.remaining > 0 && !self.buffer.is_empty() {
-                let length = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(self.buffer.len());
+                let length = usize::try_from(self.remaining)
+                    .unwrap_or(usize::MAX)
+                    .min(self.buffer.len());
                 self.remaining -= length as u64;
                 return Poll::Ready(Some(Ok(Piece::Data(self.buffer.split_to(length)))));
             }
@@ -211,7 +243,9 @@ impl Receiver {
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(true) => {}
-                Ok(false) if self.remaining == 0 && self.buffer.is_empty() => return Poll::Ready(None),
+                Ok(false) if self.remaining == 0 && self.buffer.is_empty() => {
+                    return Poll::Ready(None);
+                }
                 Ok(false) => return Poll::Ready(Some(Err(Error::Truncated))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -222,7 +256,9 @@ impl Receiver {
     /// or more bytes are needed.
     fn next_frame(&mut self) -> Result<Option<HeaderMap>, Malformed> {
         while self.remaining == 0 {
-            let Some(header) = frame::peek(&self.buffer) else { break };
+            let Some(header) = frame::peek(&self.buffer) else {
+                break;
+            };
             match Kind::from_number(header.kind) {
                 Some(Kind::Data) if header.length <= MAX_DATA_FRAME => {
                     self.buffer.advance(header.size);
@@ -316,7 +352,9 @@ fn write_error(error: quinn::WriteError) -> Error {
     match error {
         quinn::WriteError::Stopped(code) => Error::Stopped(Code::from_number(code.into_inner())),
         quinn::WriteError::ConnectionLost(error) => Error::Lost(error),
-        quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => Error::Stopped(Code::Internal),
+        quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => {
+            Error::Stopped(Code::Internal)
+        }
     }
 }
 
@@ -324,8 +362,8 @@ fn read_error(error: quinn::ReadError) -> Error {
     match error {
         quinn::ReadError::Reset(code) => Error::Reset(Code::from_number(code.into_inner())),
         quinn::ReadError::ConnectionLost(error) => Error::Lost(error),
-        quinn::ReadError::ClosedStream | quinn::ReadError::ZeroRttRejected | quinn::ReadError::IllegalOrderedRead => {
-            Error::Reset(Code::Internal)
-        }
+        quinn::ReadError::ClosedStream
+        | quinn::ReadError::ZeroRttRejected
+        | quinn::ReadError::IllegalOrderedRead => Error::Reset(Code::Internal),
     }
 }
