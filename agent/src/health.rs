@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_MESSAGE: usize = 200;
 
 /// What the probe asks for: every authenticated user may read it, and it names the version.
-const PATH: &str = "/version";
+pub const PATH: &str = "/version";
 
 #[derive(Deserialize)]
 struct Version {
@@ -50,16 +50,19 @@ pub async fn probe(upstream: Arc<Upstream>, metrics: Arc<Metrics>, findings: wat
 
 /// One probe.
 pub async fn ask(upstream: &Arc<Upstream>) -> Health {
-    let message = match upstream.ask(Method::GET, PATH, None, DEADLINE).await {
-        Ok((StatusCode::OK, body)) => match serde_json::from_slice::<Version>(&body) {
+    let answer = match upstream.ask(Method::GET, PATH, None, DEADLINE).await {
+        Ok(answer) => answer,
+        Err(error) => return Health { ready: false, message: plain(&error.to_string()) },
+    };
+    let message = match answer.status() {
+        StatusCode::OK => match serde_json::from_slice::<Version>(answer.body()) {
             Ok(version) => return Health { ready: true, message: plain(&version.git_version) },
             Err(_) => format!("{PATH} gave no version: is this a Kubernetes API server?"),
         },
-        Ok((StatusCode::UNAUTHORIZED, _)) => "the API server does not accept the agent's credentials (401)".to_owned(),
         // An RBAC that takes /version away from everybody still leaves an API server that answers.
-        Ok((StatusCode::FORBIDDEN, _)) => return Health { ready: true, message: "version unknown".to_owned() },
-        Ok((status, _)) => format!("{PATH} gave {status}"),
-        Err(error) => error.to_string(),
+        StatusCode::FORBIDDEN => return Health { ready: true, message: "version unknown".to_owned() },
+        StatusCode::UNAUTHORIZED => "the API server does not accept the agent's credentials (401)".to_owned(),
+        status => format!("{PATH} gave {status}"),
     };
     Health { ready: false, message: plain(&message) }
 }

@@ -136,6 +136,15 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
 }
 
 impl Session {
+    /// The agent's id, as the server says.
+    pub fn agent(&self) -> u64 {
+        self.welcome.agent
+    }
+
+    pub fn server_version(&self) -> &str {
+        &self.welcome.version
+    }
+
     /// Serves until the connection ends, or until `drain` begins and the running requests had their time.
     /// `leave` is notified when the server asks to be left.
     pub async fn run(self, drain: Notice, leave: Arc<Notify>) -> End {

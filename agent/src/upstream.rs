@@ -125,7 +125,7 @@ impl Upstream {
         target: &'static str,
         json: Option<Bytes>,
         deadline: Duration,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<Response<Bytes>, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         if json.is_some() {
@@ -135,11 +135,11 @@ impl Upstream {
         let exchange = async {
             let body = json.map(|json| Full::new(json).map_err(|never| match never {}).boxed_unsync());
             let answer = self.send(&outgoing, body).await?;
-            let status = answer.response.status();
-            let whole = Limited::new(answer.response.into_body(), MAX_ANSWER).collect().await;
+            let (parts, body) = answer.response.into_parts();
+            let whole = Limited::new(body, MAX_ANSWER).collect().await;
             let whole = whole.map_err(|error| self.unreachable(&error.to_string()))?;
             answer.lease.release().await;
-            Ok((status, whole.to_bytes()))
+            Ok(Response::from_parts(parts, whole.to_bytes()))
         };
         let late = || Error::Timeout { endpoint: self.endpoint_text(), deadline };
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| Err(late()))

@@ -136,16 +136,14 @@ pub async fn probe(server: &Server) -> Result<(SocketAddr, Connection), Error> {
 }
 
 async fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Error> {
-    let host = server.host.clone();
-    let resolve = tokio::net::lookup_host((host.as_str(), server.port));
-    match timeout(RESOLVE_DEADLINE, resolve).await {
-        Ok(Ok(addresses)) => {
-            let addresses: Vec<_> = addresses.collect();
-            if addresses.is_empty() { Err(Error::NoAddress { host }) } else { Ok(addresses) }
-        }
-        Ok(Err(source)) => Err(Error::Resolve { host, source }),
-        Err(_) => Err(Error::ResolveLate { host }),
-    }
+    let host = || server.host.clone();
+    let resolve = tokio::net::lookup_host((server.host.as_str(), server.port));
+    let addresses: Vec<_> = match timeout(RESOLVE_DEADLINE, resolve).await {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(source)) => return Err(Error::Resolve { host: host(), source }),
+        Err(_) => return Err(Error::ResolveLate { host: host() }),
+    };
+    if addresses.is_empty() { Err(Error::NoAddress { host: host() }) } else { Ok(addresses) }
 }
 
 async fn connect(endpoint: quinn::Endpoint, server: &Server, address: SocketAddr) -> Result<Connection, Error> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Empty;
 use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
@@ -27,7 +27,7 @@ type Probe = Request<Empty<bytes::Bytes>>;
 #[derive(Clone)]
 pub struct Plugin {
     file: PathBuf,
-    service: BoxCloneSyncService<Probe, Option<HeaderValue>, BoxError>,
+    service: BoxCloneSyncService<Probe, Response<Option<HeaderValue>>, BoxError>,
 }
 
 impl Selection {
@@ -144,7 +144,7 @@ impl Selection {
         let Some(layer) = layer else { return Ok(Authorization::None) };
         let read = |request: Probe| {
             let header = request.headers().get(header::AUTHORIZATION).cloned();
-            std::future::ready(Ok::<_, BoxError>(header))
+            std::future::ready(Ok::<_, BoxError>(Response::new(header)))
         };
         let service = layer.layer(tower::service_fn(read));
         Ok(Authorization::Plugin(Plugin { file: self.file.clone(), service: BoxCloneSyncService::new(service) }))
@@ -162,7 +162,7 @@ impl Plugin {
             Some(error) => auth_error(&self.file, error),
             None => Error::Plugin { file: self.file.clone(), reason: error.to_string() },
         })?;
-        header.ok_or_else(|| Error::Plugin { file: self.file.clone(), reason: "gave no token".to_owned() })
+        header.into_body().ok_or_else(|| Error::Plugin { file: self.file.clone(), reason: "gave no token".to_owned() })
     }
 
     pub(super) fn timed_out(&self, deadline: Duration) -> Error {
