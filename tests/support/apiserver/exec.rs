@@ -8,7 +8,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 /// The subprotocols spoken, best first.
 pub(super) const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -34,7 +35,8 @@ pub(super) async fn serve(upgrade: OnUpgrade, process: Process) -> Result<()> {
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
     let exit_code = process.run(&mut socket).await?;
     send(&mut socket, ERROR, outcome(exit_code).to_string().as_bytes()).await?;
-    socket.close(None).await?;
+    // Clients take a closing frame without a code for a failure.
+    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await?;
     // The client answers the closing frame; hanging up earlier could take the last output with it.
     while let Some(Ok(_)) = socket.next().await {}
     Ok(())

@@ -143,6 +143,6 @@ impl Drop for Watching {
 
 /// About 1 KiB of JSON.
 static SMALL: LazyLock<Bytes> = LazyLock::new(|| {
-    let value = json!({"kind": "Small", "apiVersion": "stand-in/v1", "padding": "x".repeat(966)});
+    let value = json!({"kind": "Small", "apiVersion": "stand-in/v1", "padding": "x".repeat(968)});
     value.to_string().into()
 });
