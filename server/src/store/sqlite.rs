@@ -155,7 +155,11 @@ impl Sqlite {
     fn explain(&self, source: sqlx::Error) -> Error {
         let file = self.file.clone();
         if matches!(source, sqlx::Error::PoolTimedOut) {
-            return Error::Busy { file, seconds: BUSY_TIMEOUT.as_secs(), source };
+            return Error::Busy {
+                file,
+                seconds: BUSY_TIMEOUT.as_secs(),
+                source,
+            };
         }
         match primary_code(&source) {
             Some(5 | 6) => Error::Busy {
