@@ -15,4 +15,5 @@ pub mod listener;
 pub mod metrics;
 pub mod proxy;
 pub mod routing;
+pub mod status;
 pub mod store;

@@ -63,6 +63,7 @@ pub struct Proxy {
     pub audit: Audit,
     pub metrics: Metrics,
     pub kubeconfig: kubeconfig::Config,
+    /// Held by upgraded connections, which outlive the HTTP connection they came on.
     pub drain: drain::Watcher,
 }
 
@@ -100,9 +101,9 @@ impl Proxy {
     async fn carry(&self, mut request: Request<Incoming>, record: &mut Record) -> Result<Carried, Reject> {
         let target = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(&target.attributes);
-        let credential = Credential::from_headers(request.headers()).map_err(Reject::Unauthenticated)?;
+        let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
         let who = self.authenticate(&credential).await?;
-        record.job(&who.identity, &who.token);
+        record.job(&who.identity, who.token.as_str());
         let asked = request::asked_identity(request.headers())?;
         let permitted = self.permit(&credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;
@@ -116,10 +117,7 @@ impl Proxy {
         if !self.audit.permits_requests() {
             return Err(Reject::AuditUnavailable);
         }
-        self.authenticator.authenticate(credential).await.map_err(|error| match error.is_temporary() {
-            true => Reject::AuthenticationUnavailable(error),
-            false => Reject::Unauthenticated(error),
-        })
+        Ok(self.authenticator.authenticate(credential).await?)
     }
 
     /// Decides whether the job may use the agent, and as whom; from here on the request is judged again whenever
@@ -133,9 +131,9 @@ impl Proxy {
     ) -> Result<Permitted, Reject> {
         let no_agent = || Reject::NoAgent { agent: credential.agent.to_string() };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
-        let permit = self.decide(&who, &agent).map_err(|denied| match denied.is_silent() {
-            true => no_agent(),
-            false => Reject::Denied { agent: agent.to_string(), denied },
+        let permit = self.decide(&who, &agent).map_err(|denied| match denied {
+            access::Denied::NotNamed { .. } => no_agent(),
+            denied => Reject::Denied { agent: agent.to_string(), denied },
         })?;
         record.agent(&agent);
         let identity = effective_identity(&permit, asked)?;
@@ -149,14 +147,15 @@ impl Proxy {
     }
 
     fn decide(&self, who: &Authenticated, agent: &Agent) -> Result<Permit, access::Denied> {
-        let snapshot = Arc::clone(&self.rules.borrow());
-        access::decide(&who.identity, agent, snapshot.rules(&agent.project, &agent.name))
+        access::decide(&who.identity, agent, &self.rules.borrow().in_force(agent))
     }
 
     /// Why a running request may not go on; `None` if it may.
     pub fn judge(&self, request: &live::Request) -> Option<Why> {
-        if let Err(error) = self.authenticator.still_valid(&request.who) {
-            return Some(Why { label: "token", message: error.to_string() });
+        match request.who.still_valid() {
+            // A credential must be good when a request begins; that it ends with time does not end what runs.
+            Ok(()) | Err(authn::Error::Expired) => {}
+            Err(error) => return Some(Why { label: "token", message: error.to_string() }),
         }
         if self.directory.get(request.agent.id).is_none() {
             return Some(Why { label: "agent_deleted", message: format!("agent {} was deleted", request.agent) });
@@ -176,8 +175,6 @@ impl Proxy {
         let agent = permitted.agent.to_string();
         tokio::select! {
             biased;
-            () = cut.cancelled() => Err(cut_reject(&permitted.live)),
-            () = self.drain.forced() => Err(Reject::ShuttingDown),
             route = self.router.open(permitted.agent.id) => {
                 let route = route.map_err(|error| match error {
                     routing::Error::Absent { since } => Reject::AgentAway { agent, since },
@@ -186,6 +183,7 @@ impl Proxy {
                 record.session(route.session);
                 Ok(route)
             }
+            () = cut.cancelled() => Err(cut_reject(&permitted.live)),
         }
     }
 
@@ -209,7 +207,6 @@ impl Proxy {
             biased;
             response = sent.response(late) => response.map_err(rejected)?,
             () = cut.cancelled() => return Err(cut_reject(&permitted.live)),
-            () = self.drain.forced() => return Err(Reject::ShuttingDown),
         };
         let upgrade = match (&head.kind, &response.upgrade) {
             (_, None) => None,
@@ -326,7 +323,10 @@ fn effective_identity(permit: &Permit, asked: Option<KubernetesIdentity>) -> Res
 }
 
 fn cut_reject(live: &live::Guard) -> Reject {
-    Reject::Cut(live.why().map(|why| why.message).unwrap_or_default())
+    match live.why() {
+        Some(why) if why.label == live::RESTARTING => Reject::ShuttingDown,
+        why => Reject::Cut(why.map(|why| why.message).unwrap_or_default()),
+    }
 }
 
 fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Duration) -> Reject {

@@ -10,7 +10,8 @@ use ci_tunnel::protocol::control::{Health, Hello};
 use ci_tunnel::transport::endpoint::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
 
-use crate::identity::{AgentId, AgentTokenId};
+use crate::identity::AgentId;
+use crate::store::AgentTokenId;
 
 /// A live connection of an agent. Requests hold it; the registry hands it out.
 #[derive(Debug)]

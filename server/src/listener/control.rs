@@ -83,8 +83,8 @@ async fn configure(
     sender: &mut Sender,
     sent: Configure,
 ) -> Result<Configure, stream::Error> {
-    let snapshot = std::sync::Arc::clone(&rules.borrow_and_update());
-    let log_level = snapshot.rules(&agent.project, &agent.name).log_level().map(ToString::to_string);
+    let in_force = rules.borrow_and_update().in_force(agent);
+    let log_level = in_force.log_level().map(|level| level.as_str().to_owned());
     let wanted = Configure { log_level };
     if wanted != sent {
         send(sender, &Message::Configure(wanted.clone())).await?;

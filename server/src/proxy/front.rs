@@ -165,7 +165,7 @@ where
             tokio::select! {
                 biased;
                 result = connection => result,
-                () = drain.forced() => return,
+                () = cut(&drain) => return,
             }
         }
     };
@@ -198,13 +198,21 @@ where
             tokio::select! {
                 biased;
                 result = connection => result,
-                () = drain.forced() => return,
+                () = cut(&drain) => return,
             }
         }
     };
     if let Err(error) = result {
         failed(&metrics, client, "http2", &error.to_string());
     }
+}
+
+/// Requests that are cut at the end have this long to say so.
+const CUT_GRACE: Duration = Duration::from_millis(500);
+
+async fn cut(drain: &drain::Watcher) {
+    drain.forced().await;
+    tokio::time::sleep(CUT_GRACE).await;
 }
 
 fn service(

@@ -85,7 +85,7 @@ impl Limits {
     /// # Errors
     /// The job or its project is over its rate, or has as many requests running as it may.
     pub fn admit(&self, who: &Authenticated) -> Result<Slots, Reject> {
-        let job = who.identity.job_id.as_deref().unwrap_or(&who.token);
+        let job = who.identity.job_id.as_deref().unwrap_or(who.token.as_str());
         let job = format!("{}/{}/{job}", who.identity.provider, who.identity.project.path.key());
         let project = format!("{}/{}", who.identity.provider, who.identity.project.path.key());
         self.job.check_rate(&job)?;

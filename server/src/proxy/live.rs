@@ -55,6 +55,9 @@ pub struct Guard {
     request: Arc<Request>,
 }
 
+/// The label of requests that are cut because this server ends.
+pub const RESTARTING: &str = "restarting";
+
 impl Live {
     pub fn new(metrics: Metrics) -> Self {
         Self { shared: Arc::new(Shared { running: Mutex::default(), metrics }) }
@@ -83,6 +86,12 @@ impl Live {
         }
     }
 
+    /// Cuts every request, because this server ends.
+    pub fn cut_all(&self) {
+        let message = "this server is shutting down";
+        self.judge(|_| Some(Why { label: RESTARTING, message: message.to_owned() }));
+    }
+
     fn cut(&self, request: &Request, why: Why) {
         let label = why.label;
         if request.why.set(why).is_ok() {
@@ -109,11 +118,6 @@ impl Guard {
     /// Why it was cut, once it was.
     pub fn why(&self) -> Option<Why> {
         self.request.why.get().cloned()
-    }
-
-    /// Cuts this request alone.
-    pub fn cut_now(&self, why: Why) {
-        self.live.cut(&self.request, why);
     }
 }
 

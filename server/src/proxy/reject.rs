@@ -20,8 +20,6 @@ pub enum Reject {
     HeadTooLong { limit: usize },
     #[error("{0}")]
     Unauthenticated(authn::Error),
-    #[error("credentials can not be checked now: {0}; try again")]
-    AuthenticationUnavailable(authn::Error),
     /// The same for an agent that does not exist and one that the job may not use.
     #[error("this job may not use agent {agent}: {denied}")]
     Denied { agent: String, denied: Denied },
@@ -36,7 +34,7 @@ pub enum Reject {
     Forbidden(String),
     #[error("too many requests: {what}; try again in {}s", retry_after.as_secs().max(1))]
     TooManyRequests { what: &'static str, retry_after: Duration },
-    #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", since(*since))]
+    #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
     AgentAway { agent: String, since: Option<SystemTime> },
     #[error("agent {agent} takes no more requests: the limit of streams on its connections is reached")]
     NoStream { agent: String },
@@ -113,7 +111,6 @@ impl Reject {
             Self::Malformed(_) => form(StatusCode::BAD_REQUEST, "malformed"),
             Self::HeadTooLong { .. } => form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long"),
             Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::AuthenticationUnavailable(_) => again("authentication_unavailable"),
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
@@ -152,7 +149,7 @@ fn agent_failure(cause: Cause) -> Form {
     Form { code, label, retry_after }
 }
 
-fn since(since: Option<SystemTime>) -> String {
+fn away_since(since: Option<SystemTime>) -> String {
     match since.and_then(|since| jiff::Timestamp::try_from(since).ok()) {
         Some(since) => format!(" (since {since:.0})"),
         None => " (not seen since this server started)".to_owned(),

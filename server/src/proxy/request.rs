@@ -29,11 +29,7 @@ impl Target {
     /// # Errors
     /// The head is too long, or what is asked for is ambiguous.
     pub fn of<B: http_body::Body>(request: &Request<B>, prefix: &str) -> Result<Self, Reject> {
-        let length = head_length(request);
-        if length > MAX_HEAD {
-            return Err(Reject::HeadTooLong { limit: MAX_HEAD });
-        }
-        check_form(request)?;
+        check_head(request)?;
         let whole = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let target = strip_prefix(whole, prefix)?;
         kube::check_target(target.as_bytes()).map_err(|bad| Reject::Malformed(bad.to_string()))?;
@@ -48,6 +44,17 @@ impl Target {
             kind,
         })
     }
+}
+
+/// What every request must keep, whatever it asks for.
+///
+/// # Errors
+/// The head is too long, or in a form that two readers could read differently.
+pub fn check_head<B>(request: &Request<B>) -> Result<(), Reject> {
+    if head_length(request) > MAX_HEAD {
+        return Err(Reject::HeadTooLong { limit: MAX_HEAD });
+    }
+    check_form(request)
 }
 
 fn head_length<B>(request: &Request<B>) -> usize {

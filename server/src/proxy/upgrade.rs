@@ -2,7 +2,7 @@
 
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::splice::{Counters, Error, splice};
-use ci_tunnel::transport::stream::{self, Receiver, Sender};
+use ci_tunnel::transport::stream::{Receiver, Sender};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -23,7 +23,7 @@ pub struct Upgraded {
 
 impl Upgraded {
     /// Waits for the client's side of the switch, then carries bytes.
-    pub async fn run(mut self, client: OnUpgrade, drain: ci_tunnel::runtime::drain::Watcher) {
+    pub async fn run(mut self, client: OnUpgrade, _drain: ci_tunnel::runtime::drain::Watcher) {
         let io = match client.await {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => {
@@ -36,7 +36,6 @@ impl Upgraded {
         let result = tokio::select! {
             biased;
             () = cut.cancelled() => None,
-            () = drain.forced() => Some(Err(Error::Stream(stream::Error::Reset(Code::Restarting)))),
             result = splice(io, &mut self.sender, &mut self.receiver, &mut counters) => Some(result),
         };
         self.record.sent().store(counters.sent, std::sync::atomic::Ordering::Relaxed);
