@@ -1,6 +1,6 @@
 //! The composition root: every part built in order, each handed what it needs; then run, and drained.
 
-mod follow;
+pub mod follow;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -214,7 +214,11 @@ impl App {
 /// For close frames to leave after the drain.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
+/// The server's certificate: of files, or made in the state directory.
+///
+/// # Errors
+/// A file is not as it must be.
+pub fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
     let identity = match &config.kubernetes_api.tls {
         Some(files) => ServerIdentity::from_files(files.clone()),
         None => ServerIdentity::made_in(&config.state_dir, &config.certificate_names()),

@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The store fails.
-pub(super) async fn agents(
+pub async fn agents(
     store: &Store,
 ) -> Result<(Directory, watch::Sender<Arc<Agents>>), crate::store::Error> {
     let (sender, receiver) = watch::channel(Arc::new(read_agents(store).await?));
