@@ -137,7 +137,7 @@ fn files_that_do_not_fit_are_named() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (files, foreign) = (write_pair(dir.path()), write_pair(other.path()));
     let error = |files: TlsFiles| ServerIdentity::from_files(files).unwrap_err().to_string();
-    let certificate = files.certificate.clone();
+    let certificate = files.certificate;
     let mixed = error(TlsFiles {
         certificate: certificate.clone(),
         key: foreign.key,
