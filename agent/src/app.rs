@@ -128,7 +128,7 @@ impl Agent {
 /// # Errors
 /// The certificates can not be used.
 pub fn server(config: &Config) -> anyhow::Result<Server> {
-    let tls = tls::client_config(&config.trust).context("trust in the server")?;
+    let tls = tls::client_config(&config.trust, &[ci_tunnel::protocol::ALPN]).context("trust in the server")?;
     Ok(Server {
         host: config.server.host.clone(),
         port: config.server.port,
