@@ -202,7 +202,7 @@ impl Join {
             token.expose()
         );
         if let Some(pin) = &self.pin {
-            command.push_str(&format!(" --server-pin {pin}"));
+            command.push_str(&format!(" --pin {pin}"));
         }
         command
     }

@@ -22,7 +22,7 @@ async fn create_prints_id_token_and_command() {
         .find(|line| line.starts_with("citagent-"))
         .unwrap();
     let command = format!(
-        "CI_TUNNEL_TOKEN={token} ci-tunnel-agent run --server tunnel.example.com:8155 --server-pin sha256:abc\n"
+        "CI_TUNNEL_TOKEN={token} ci-tunnel-agent run --server tunnel.example.com:8155 --pin sha256:abc\n"
     );
     assert!(printed.contains(&command), "{printed}");
     let token: AgentToken = token.parse().unwrap();
