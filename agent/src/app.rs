@@ -29,6 +29,7 @@ use crate::health;
 const END_GRACE: Duration = Duration::from_secs(5);
 
 /// A running agent.
+#[derive(Debug)]
 pub struct Agent {
     trigger: Trigger,
     drain_timeout: Duration,

@@ -49,6 +49,12 @@ pub struct Shared {
     pub set_log_level: Box<dyn Fn(Option<&str>) + Send + Sync>,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("pod", &self.pod).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,6 +84,7 @@ pub enum Error {
 }
 
 /// An admitted session, not yet serving.
+#[derive(Debug)]
 pub struct Session {
     connection: Connection,
     control: Control,

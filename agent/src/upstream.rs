@@ -283,4 +283,6 @@ fn with_source(error: &hyper::Error) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::Error;
 /// Above every request.
 const PRIORITY: i32 = 1;
 
+#[derive(Debug)]
 pub(super) struct Control {
     sender: Sender,
     receiver: Receiver,

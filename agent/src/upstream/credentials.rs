@@ -83,8 +83,8 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
 }
 
-/// What the agent sends as `Authorization`, if anything.
-#[derive(Clone)]
+/// What the agent sends as `Authorization`, if anything. `Debug` shows no token: the header is marked as sensitive.
+#[derive(Debug, Clone)]
 pub enum Authorization {
     None,
     Header(HeaderValue),
@@ -92,6 +92,7 @@ pub enum Authorization {
 }
 
 /// Everything, as last loaded.
+#[derive(Debug)]
 pub struct Loaded {
     pub endpoint: Endpoint,
     pub tls: Option<Arc<Tls>>,
@@ -179,6 +180,13 @@ impl Credentials {
                 header.await.unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE))).map(Some)
             }
         }
+    }
+
+    /// As if a second had passed.
+    #[cfg(test)]
+    pub(super) fn look_again(&self) {
+        let mut state = self.state();
+        state.checked = state.checked.checked_sub(CHECK_EVERY).expect("the machine is up for a second");
     }
 
     /// Loads again. What was in force stays so when that fails: a file may be half written.

@@ -155,6 +155,12 @@ impl Selection {
     }
 }
 
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Plugin {
     pub(super) async fn header(&self) -> Result<HeaderValue, Error> {
         let answer = self.service.clone().oneshot(Request::new(Empty::new())).await;
