@@ -4,3 +4,4 @@ pub mod endpoint;
 pub mod params;
 pub mod splice;
 pub mod stream;
+pub mod tls;

@@ -1,6 +1,7 @@
 //! The agents that are connected now.
 
 pub mod balance;
+pub mod directory;
 pub mod registry;
 pub mod session;
 

@@ -60,10 +60,10 @@ impl Attributes {
         } else {
             trimmed.split('/').collect()
         };
-        if let Some(parts) = attributes.read_group(&parts) {
-            if attributes.read_resource(method, parts) {
-                attributes.refine_verb(query.unwrap_or_default(), upgrade);
-            }
+        if let Some(parts) = attributes.read_group(&parts)
+            && attributes.read_resource(method, parts)
+        {
+            attributes.refine_verb(query.unwrap_or_default(), upgrade);
         }
         attributes.path = path;
         attributes

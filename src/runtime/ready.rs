@@ -29,7 +29,6 @@ impl Readiness {
     }
 
     /// Something that must happen once.
-    #[must_use]
     pub fn latch(&self, name: &'static str) -> Latch {
         Latch(self.condition(name))
     }

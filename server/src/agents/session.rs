@@ -11,6 +11,7 @@ use ci_tunnel::transport::endpoint::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
 
 use crate::identity::AgentId;
+use crate::store::AgentTokenId;
 
 /// A live connection of an agent. Requests hold it; the registry hands it out.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Session {
     pub id: u64,
     pub agent: AgentId,
     /// The number of the agent token it was admitted with.
-    pub token: i64,
+    pub token: AgentTokenId,
     pub hello: Hello,
     pub since: SystemTime,
     connection: Connection,
@@ -33,7 +34,7 @@ pub struct Running(Arc<Session>);
 
 impl Session {
     /// The token is dropped: nothing needs it any more.
-    pub fn new(id: u64, agent: AgentId, token: i64, hello: Hello, connection: Connection) -> Self {
+    pub fn new(id: u64, agent: AgentId, token: AgentTokenId, hello: Hello, connection: Connection) -> Self {
         Self {
             id,
             agent,

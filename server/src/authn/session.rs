@@ -1,0 +1,51 @@
+//! Session credentials: what the KUBECONFIGs hold that this server makes. Good for one agent, and void with the
+//! credential they were got with, but living longer than an ID token of five minutes.
+
+use std::time::{Duration, SystemTime};
+
+use ci_tunnel::config::value::duration;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::signed::{Claims, Signer};
+use crate::store::SecretKey;
+
+/// The name of the signing key in the store.
+pub(super) const KEY: &str = "session-key";
+pub(super) const AUDIENCE: &str = "ci-tunnel/session";
+const TYPE: &str = "ci-tunnel-session+jwt";
+
+/// Session credentials in the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long one is good when the job asks for no other time. Default: 1h.
+    #[serde(with = "duration")]
+    pub lifetime: Duration,
+    /// The longest time a job can ask for. Default: 12h.
+    #[serde(with = "duration")]
+    pub max_lifetime: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(3600),
+            max_lifetime: Duration::from_secs(12 * 3600),
+        }
+    }
+}
+
+pub(super) fn signer(key: &SecretKey) -> Signer {
+    Signer::new(TYPE, AUDIENCE, key)
+}
+
+pub(super) fn verify(signer: &Signer, token: &str, now: SystemTime) -> Result<Claims, Error> {
+    let claims = signer.verify(token, now)?;
+    if claims.agent.is_none() || claims.parents.is_empty() {
+        return Err(Error::Malformed(
+            "a session credential names its agent and its parent",
+        ));
+    }
+    Ok(claims)
+}
