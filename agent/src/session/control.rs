@@ -32,7 +32,11 @@ impl Control {
     /// The next message of a kind we know. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let frame = self.receiver.frame(MAX_CONTROL_FRAME).await.map_err(Error::from)?;
+            let frame = self
+                .receiver
+                .frame(MAX_CONTROL_FRAME)
+                .await
+                .map_err(Error::from)?;
             let (kind, payload) = frame.ok_or(Malformed::Truncated)?;
             if let Some(message) = Message::decode(kind, payload)? {
                 return Ok(message);

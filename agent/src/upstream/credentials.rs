@@ -43,7 +43,10 @@ pub enum Error {
     #[error("{variable} is not set: outside a cluster, write upstream.kubeconfig")]
     NotInCluster { variable: &'static str },
     #[error("{variable}: {reason}")]
-    Address { variable: &'static str, reason: String },
+    Address {
+        variable: &'static str,
+        reason: String,
+    },
     #[error("credential plugin of {}: {reason}", file.display())]
     Plugin { file: PathBuf, reason: String },
 }
@@ -63,14 +66,26 @@ impl Endpoint {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
         let port = if self.server_name.is_some() { 443 } else { 80 };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == port { host } else { format!("{host}:{}", self.port) }
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == port {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
     }
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.server_name.is_some() { "https" } else { "http" };
+        let scheme = if self.server_name.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
     }
 }
@@ -177,7 +192,10 @@ impl Credentials {
             Authorization::Header(value) => Ok(Some(value.clone())),
             Authorization::Plugin(plugin) => {
                 let header = tokio::time::timeout(PLUGIN_DEADLINE, plugin.header());
-                header.await.unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE))).map(Some)
+                header
+                    .await
+                    .unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE)))
+                    .map(Some)
             }
         }
     }
@@ -186,7 +204,10 @@ impl Credentials {
     #[cfg(test)]
     pub(super) fn look_again(&self) {
         let mut state = self.state();
-        state.checked = state.checked.checked_sub(CHECK_EVERY).expect("the machine is up for a second");
+        state.checked = state
+            .checked
+            .checked_sub(CHECK_EVERY)
+            .expect("the machine is up for a second");
     }
 
     /// Loads again. What was in force stays so when that fails: a file may be half written.
@@ -206,12 +227,16 @@ impl Credentials {
                 info!("the credentials for the API server were loaded again");
                 state.loaded = Arc::new(loaded);
             }
-            Err(error) => warn!(%error, "the credentials for the API server can not be loaded again, the old ones stay"),
+            Err(error) => {
+                warn!(%error, "the credentials for the API server can not be loaded again, the old ones stay")
+            }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds this lock")
+        self.state
+            .lock()
+            .expect("no code panics while it holds this lock")
     }
 }
 
@@ -242,6 +267,8 @@ impl Source {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,11 @@ impl Scripted {
                 connections.spawn(async move {
                     match tls {
                         // A client that does not trust us leaves in the handshake.
-                        Some(tls) => if let Ok(stream) = tls.accept(stream).await { follow(stream, script, seen).await },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                follow(stream, script, seen).await
+                            }
+                        }
                         None => follow(stream, script, seen).await,
                     }
                 });
@@ -43,7 +47,11 @@ impl Scripted {
             drop(listener);
             connections.join_all().await;
         });
-        Self { port, heads, _serving: AbortOnDropHandle::new(serving) }
+        Self {
+            port,
+            heads,
+            _serving: AbortOnDropHandle::new(serving),
+        }
     }
 
     /// The request heads so far.
@@ -54,14 +62,25 @@ impl Scripted {
     /// An upstream that reaches it in cleartext, by a kubeconfig in `dir`.
     pub(crate) async fn upstream(&self, dir: &Path) -> Arc<Upstream> {
         let file = dir.join("kubeconfig");
-        let text = kubeconfig_text(&format!("http://127.0.0.1:{}", self.port), "", "{token: t0ken}");
+        let text = kubeconfig_text(
+            &format!("http://127.0.0.1:{}", self.port),
+            "",
+            "{token: t0ken}",
+        );
         std::fs::write(&file, text).unwrap();
-        upstream(Source::Kubeconfig(kubeconfig::Selection { file, context: None })).await
+        upstream(Source::Kubeconfig(kubeconfig::Selection {
+            file,
+            context: None,
+        }))
+        .await
     }
 }
 
 pub(crate) async fn upstream(source: Source) -> Arc<Upstream> {
-    let settings = Settings { max_idle: 4, buffers: SocketBuffers::default() };
+    let settings = Settings {
+        max_idle: 4,
+        buffers: SocketBuffers::default(),
+    };
     Upstream::new(Credentials::load(source).await.unwrap(), settings)
 }
 
@@ -74,7 +93,11 @@ pub(crate) fn kubeconfig_text(server: &str, cluster: &str, user: &str) -> String
     )
 }
 
-async fn follow<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, script: Script, seen: Arc<Mutex<Vec<String>>>) {
+async fn follow<T: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: T,
+    script: Script,
+    seen: Arc<Mutex<Vec<String>>>,
+) {
     for answer in script {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
