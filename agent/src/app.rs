@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ci_tunnel::config::net::LogConfig;
+use ci_tunnel::protocol::ALPN;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
 use ci_tunnel::runtime::ops::{self, Ops};
@@ -19,16 +20,17 @@ use tracing::{info, warn};
 
 use crate::config::{self, Config};
 use crate::connect::{self, Server};
+use crate::health;
 use crate::metrics::Metrics;
 use crate::session::{self, Shared};
 use crate::upstream::credentials::Credentials;
 use crate::upstream::{Settings, Upstream};
-use crate::health;
 
 /// What cutting the last requests and closing the connection may take, beyond `drain_timeout`.
 const END_GRACE: Duration = Duration::from_secs(5);
 
 /// A running agent.
+#[derive(Debug)]
 pub struct Agent {
     trigger: Trigger,
     drain_timeout: Duration,
@@ -53,7 +55,10 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
 
     let (trigger, watcher) = drain::channel();
     let readiness = Readiness::new();
-    let (findings, health) = watch::channel(Health { ready: false, message: "not asked yet".to_owned() });
+    let (findings, health) = watch::channel(Health {
+        ready: false,
+        message: "not asked yet".to_owned(),
+    });
     let ops = match listener {
         Some(listener) => {
             let ops = Ops {
@@ -73,7 +78,13 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     });
     let shared = Arc::new(shared(&config, upstream, metrics, health, level));
     let connected = readiness.condition("server");
-    let connection = tokio::spawn(connection(server, shared, config.watchdog, watcher, connected));
+    let connection = tokio::spawn(connection(
+        server,
+        shared,
+        config.watchdog,
+        watcher,
+        connected,
+    ));
     Ok(Agent {
         trigger,
         drain_timeout: config.drain_timeout,
@@ -128,12 +139,13 @@ impl Agent {
 /// # Errors
 /// The certificates can not be used.
 pub fn server(config: &Config) -> anyhow::Result<Server> {
-    let tls = tls::client_config(&config.trust, &[ci_tunnel::protocol::ALPN]).context("trust in the server")?;
+    // A file that can not be used is to be heard of now, not in the log of a connection attempt.
+    tls::client_config(&config.trust, &[ALPN]).context("trust in the server")?;
     Ok(Server {
         host: config.server.host.clone(),
         port: config.server.port,
         name: config.server_name.clone(),
-        tls,
+        trust: config.trust.clone(),
         quic: config.quic.clone(),
     })
 }
@@ -143,8 +155,16 @@ pub fn server(config: &Config) -> anyhow::Result<Server> {
 /// # Errors
 /// There are no usable credentials for it.
 pub async fn upstream(config: &config::Upstream) -> anyhow::Result<Arc<Upstream>> {
-    let credentials = Credentials::load(config.source.clone()).await.context("upstream")?;
-    Ok(Upstream::new(credentials, Settings { max_idle: config.max_idle, buffers: config.buffers }))
+    let credentials = Credentials::load(config.source.clone())
+        .await
+        .context("upstream")?;
+    Ok(Upstream::new(
+        credentials,
+        Settings {
+            max_idle: config.max_idle,
+            buffers: config.buffers,
+        },
+    ))
 }
 
 fn shared(
@@ -175,16 +195,23 @@ fn set_log_level(level: LogLevel, own: LogConfig) -> impl Fn(Option<&str>) + Sen
     let before = Mutex::new(own.level.clone());
     move |wanted| {
         let wanted = wanted.unwrap_or(&own.level);
-        let mut before = before.lock().expect("no code panics while it holds this lock");
+        let mut before = before
+            .lock()
+            .expect("no code panics while it holds this lock");
         if *before == wanted {
             return;
         }
         match level.set(wanted) {
             Ok(()) => {
-                info!(level = wanted, "log level changed by the agent's configuration on the server");
+                info!(
+                    level = wanted,
+                    "log level changed by the agent's configuration on the server"
+                );
                 wanted.clone_into(&mut before);
             }
-            Err(error) => warn!(%error, level = wanted, "the server asks for a log level that is none"),
+            Err(error) => {
+                warn!(%error, level = wanted, "the server asks for a log level that is none")
+            }
         }
     }
 }
@@ -197,7 +224,13 @@ async fn connection(
     connected: Condition,
 ) -> Result<(), connect::Error> {
     let notice = watcher.notice();
-    let tell = move |is| if is { connected.met() } else { connected.unmet("not connected") };
+    let tell = move |is| {
+        if is {
+            connected.met()
+        } else {
+            connected.unmet("not connected")
+        }
+    };
     let result = connect::run(server, shared, watchdog, notice, tell).await;
     drop(watcher);
     result
@@ -207,7 +240,11 @@ async fn follow(condition: Condition, mut health: watch::Receiver<Health>) {
     loop {
         {
             let health = health.borrow_and_update();
-            if health.ready { condition.met() } else { condition.unmet(&health.message) }
+            if health.ready {
+                condition.met()
+            } else {
+                condition.unmet(&health.message)
+            }
         }
         if health.changed().await.is_err() {
             return;

@@ -42,7 +42,12 @@ impl Cli {
             Command::Run(flags) => run(load(&flags)?).map(|()| ExitCode::SUCCESS),
             Command::Check(flags) => Ok(check(&flags)),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "ci-tunnel-agent", &mut io::stdout());
+                clap_complete::generate(
+                    shell,
+                    &mut Self::command(),
+                    "ci-tunnel-agent",
+                    &mut io::stdout(),
+                );
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -63,7 +68,11 @@ fn check(flags: &Flags) -> ExitCode {
         Ok((runtime, config)) => runtime.block_on(check::all(&config, &mut io::stdout())),
         Err(error) => check::unusable(&error, &mut io::stdout()),
     };
-    if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn load(flags: &Flags) -> anyhow::Result<Config> {
@@ -72,7 +81,11 @@ fn load(flags: &Flags) -> anyhow::Result<Config> {
 
 /// One thread is the fastest up to a full core: nothing is handed from thread to thread.
 fn runtime(threads: usize) -> anyhow::Result<Runtime> {
-    let mut builder = if threads > 1 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let mut builder = if threads > 1 {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
     if threads > 1 {
         builder.worker_threads(threads);
     }

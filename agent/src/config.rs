@@ -28,7 +28,10 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] load::Error),
     #[error("{field} is missing: {remedy}")]
-    Missing { field: &'static str, remedy: &'static str },
+    Missing {
+        field: &'static str,
+        remedy: &'static str,
+    },
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },
     #[error(transparent)]
@@ -125,7 +128,11 @@ pub fn load(flags: &Flags, variable: impl Fn(&str) -> Option<String>) -> Result<
     check(file, variable)
 }
 
-fn overlay(file: &mut File, flags: &Flags, variable: &impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+fn overlay(
+    file: &mut File,
+    flags: &Flags,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<(), Error> {
     put(&mut file.server, &flags.server);
     put(&mut file.server_name, &flags.server_name);
     if flags.ca_file.is_some() || flags.pin.is_some() {
@@ -140,7 +147,10 @@ fn overlay(file: &mut File, flags: &Flags, variable: &impl Fn(&str) -> Option<St
     }
     put(&mut file.upstream.kubeconfig, &flags.kubeconfig);
     put(&mut file.upstream.context, &flags.context);
-    put(&mut file.upstream.service_account_dir, &flags.service_account_dir);
+    put(
+        &mut file.upstream.service_account_dir,
+        &flags.service_account_dir,
+    );
     put(&mut file.ops, &flags.ops);
     if let Some(level) = &flags.log_level {
         file.log.level.clone_from(level);
@@ -149,11 +159,17 @@ fn overlay(file: &mut File, flags: &Flags, variable: &impl Fn(&str) -> Option<St
         file.log.format = match format.as_str() {
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
-            _ => return Err(invalid("log.format", format!("{format:?} is neither text nor json"))),
+            _ => {
+                return Err(invalid(
+                    "log.format",
+                    format!("{format:?} is neither text nor json"),
+                ));
+            }
         };
     }
     if let Some(text) = &flags.drain_timeout {
-        file.drain_timeout = parse_duration(text).map_err(|error| invalid("drain_timeout", error))?;
+        file.drain_timeout =
+            parse_duration(text).map_err(|error| invalid("drain_timeout", error))?;
     }
     file.threads = flags.threads.unwrap_or(file.threads);
     Ok(())
@@ -170,7 +186,10 @@ fn check(file: File, variable: impl Fn(&str) -> Option<String>) -> Result<Config
         return Err(invalid("threads", "must be from 1 to 1024"));
     }
     if file.watchdog < Duration::from_secs(30) {
-        return Err(invalid("watchdog", "must be 30s or more: connecting itself may take that long"));
+        return Err(invalid(
+            "watchdog",
+            "must be 30s or more: connecting itself may take that long",
+        ));
     }
     Ok(Config {
         trust: trust(file.ca_file, file.pin)?,
@@ -195,19 +214,34 @@ fn trust(ca_file: Option<PathBuf>, pin: Option<String>) -> Result<Trust, Error> 
     match (ca_file, pin) {
         (Some(_), Some(_)) => Err(invalid("pin", "ca_file and pin are both given: keep one")),
         (Some(file), None) => Ok(Trust::CaFile(file)),
-        (None, Some(pin)) => pin.parse().map(Trust::Pin).map_err(|error| invalid("pin", error)),
+        (None, Some(pin)) => pin
+            .parse()
+            .map(Trust::Pin)
+            .map_err(|error| invalid("pin", error)),
         (None, None) => Ok(Trust::System),
     }
 }
 
-fn upstream(file: UpstreamFile, variable: &impl Fn(&str) -> Option<String>) -> Result<Upstream, Error> {
+fn upstream(
+    file: UpstreamFile,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Upstream, Error> {
     let source = match (file.kubeconfig, file.service_account_dir) {
         (Some(_), Some(_)) => {
-            return Err(invalid("upstream.kubeconfig", "service_account_dir is given too: keep one of the two"));
+            return Err(invalid(
+                "upstream.kubeconfig",
+                "service_account_dir is given too: keep one of the two",
+            ));
         }
-        (Some(path), None) => Source::Kubeconfig(kubeconfig::Selection { file: path, context: file.context }),
+        (Some(path), None) => Source::Kubeconfig(kubeconfig::Selection {
+            file: path,
+            context: file.context,
+        }),
         (None, _) if file.context.is_some() => {
-            return Err(invalid("upstream.context", "is a context of a kubeconfig: write upstream.kubeconfig too"));
+            return Err(invalid(
+                "upstream.context",
+                "is a context of a kubeconfig: write upstream.kubeconfig too",
+            ));
         }
         (None, dir) => {
             let dir = dir.unwrap_or_else(|| PathBuf::from(incluster::DEFAULT_DIR));
@@ -224,7 +258,10 @@ fn upstream(file: UpstreamFile, variable: &impl Fn(&str) -> Option<String>) -> R
         source,
         response_timeout: file.response_timeout,
         max_idle: file.max_idle,
-        buffers: SocketBuffers { send: size(file.send_buffer), receive: size(file.receive_buffer) },
+        buffers: SocketBuffers {
+            send: size(file.send_buffer),
+            receive: size(file.receive_buffer),
+        },
     })
 }
 
@@ -232,7 +269,10 @@ fn ops(text: Option<&str>) -> Result<Option<SocketAddr>, Error> {
     match text {
         Some("off") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            invalid("ops", format!("{text:?} is neither an address as 127.0.0.1:8081 nor off"))
+            invalid(
+                "ops",
+                format!("{text:?} is neither an address as 127.0.0.1:8081 nor off"),
+            )
         }),
         None => Ok(Some(SocketAddr::from(file::DEFAULT_OPS))),
     }
@@ -245,7 +285,10 @@ fn put<T: Clone>(into: &mut Option<T>, from: &Option<T>) {
 }
 
 fn invalid(field: &'static str, reason: impl ToString) -> Error {
-    Error::Invalid { field, reason: reason.to_string() }
+    Error::Invalid {
+        field,
+        reason: reason.to_string(),
+    }
 }
 
 #[cfg(test)]

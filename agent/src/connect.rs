@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-pub use dial::{Server, probe};
 use dial::Dialer;
+pub use dial::{Server, probe};
 
 use crate::session::{self, End, Session, Shared};
 
@@ -117,7 +117,9 @@ impl Life {
 
     fn delay(&mut self, failed: &dial::Error) -> Duration {
         let delay = self.backoff.next_delay();
-        let dial::Error::Session(session::Error::Refused(refused)) = failed else { return delay };
+        let dial::Error::Session(session::Error::Refused(refused)) = failed else {
+            return delay;
+        };
         // A server that refuses lives.
         self.proof = Instant::now();
         let least = if waits_for_a_person(refused.code) {
@@ -136,7 +138,10 @@ impl Life {
             return Err(Error::Watchdog(silent));
         }
         if silent >= self.watchdog && !self.rebuilt {
-            warn!(silent_s = silent.as_secs(), "no sign of life from the server: taking a new socket");
+            warn!(
+                silent_s = silent.as_secs(),
+                "no sign of life from the server: taking a new socket"
+            );
             self.dialer.rebuild();
             self.rebuilt = true;
         }
@@ -146,7 +151,10 @@ impl Life {
     /// Runs a session until it ends (its end) or its server asks to be left (none; it runs on beside the next one).
     async fn serve(&mut self, session: Session, drain: &Notice) -> Option<End> {
         let leave = Arc::new(Notify::new());
-        let current = self.sessions.spawn(session.run(drain.clone(), Arc::clone(&leave))).id();
+        let current = self
+            .sessions
+            .spawn(session.run(drain.clone(), Arc::clone(&leave)))
+            .id();
         loop {
             tokio::select! {
                 biased;
@@ -170,7 +178,9 @@ impl Life {
                 error!(code = closed.code.name(), reason = %closed.reason, "the server put this agent out");
                 SLOW
             }
-            Some(End::Lost(closed)) if closed.code != Code::Restarting && lived < STEADY => self.backoff.next_delay(),
+            Some(End::Lost(closed)) if closed.code != Code::Restarting && lived < STEADY => {
+                self.backoff.next_delay()
+            }
             _ => {
                 info!("connecting again");
                 spread

@@ -30,7 +30,11 @@ struct Version {
 }
 
 /// Probes until it is dropped; each finding goes to `findings`.
-pub async fn probe(upstream: Arc<Upstream>, metrics: Arc<Metrics>, findings: watch::Sender<Health>) {
+pub async fn probe(
+    upstream: Arc<Upstream>,
+    metrics: Arc<Metrics>,
+    findings: watch::Sender<Health>,
+) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -52,19 +56,39 @@ pub async fn probe(upstream: Arc<Upstream>, metrics: Arc<Metrics>, findings: wat
 pub async fn ask(upstream: &Arc<Upstream>) -> Health {
     let answer = match upstream.ask(Method::GET, PATH, None, DEADLINE).await {
         Ok(answer) => answer,
-        Err(error) => return Health { ready: false, message: plain(&error.to_string()) },
+        Err(error) => {
+            return Health {
+                ready: false,
+                message: plain(&error.to_string()),
+            };
+        }
     };
     let message = match answer.status() {
         StatusCode::OK => match serde_json::from_slice::<Version>(answer.body()) {
-            Ok(version) => return Health { ready: true, message: plain(&version.git_version) },
+            Ok(version) => {
+                return Health {
+                    ready: true,
+                    message: plain(&version.git_version),
+                };
+            }
             Err(_) => format!("{PATH} gave no version: is this a Kubernetes API server?"),
         },
         // An RBAC that takes /version away from everybody still leaves an API server that answers.
-        StatusCode::FORBIDDEN => return Health { ready: true, message: "version unknown".to_owned() },
-        StatusCode::UNAUTHORIZED => "the API server does not accept the agent's credentials (401)".to_owned(),
+        StatusCode::FORBIDDEN => {
+            return Health {
+                ready: true,
+                message: "version unknown".to_owned(),
+            };
+        }
+        StatusCode::UNAUTHORIZED => {
+            "the API server does not accept the agent's credentials (401)".to_owned()
+        }
         status => format!("{PATH} gave {status}"),
     };
-    Health { ready: false, message: plain(&message) }
+    Health {
+        ready: false,
+        message: plain(&message),
+    }
 }
 
 fn log(health: &Health, upstream: &Upstream) {
@@ -77,5 +101,8 @@ fn log(health: &Health, upstream: &Upstream) {
 }
 
 fn plain(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect()
+    text.chars()
+        .filter(|char| !char.is_control())
+        .take(MAX_MESSAGE)
+        .collect()
 }

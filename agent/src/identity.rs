@@ -6,7 +6,8 @@ use ci_tunnel::kube;
 use ci_tunnel::protocol::head::{RequestHead, RequestKind};
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_PROTOCOL,
 };
 
 const USER: HeaderName = HeaderName::from_static("impersonate-user");
@@ -33,7 +34,10 @@ pub enum Refusal {
 /// The head is for another agent, or holds what could change as whom it runs or where it ends.
 pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
     if head.agent != agent {
-        return Err(Refusal::OtherAgent { wanted: head.agent, own: agent });
+        return Err(Refusal::OtherAgent {
+            wanted: head.agent,
+            own: agent,
+        });
     }
     check_names(&head.headers)?;
     check_subprotocols(&head.headers)?;
@@ -47,15 +51,25 @@ pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
 
 fn check_names(headers: &HeaderMap) -> Result<(), Refusal> {
     let forbidden = |name: &&HeaderName| {
-        kube::is_identity(name) || kube::hop_by_hop(name) || [&HOST, &AUTHORIZATION, &COOKIE].contains(name)
+        kube::is_identity(name)
+            || kube::hop_by_hop(name)
+            || [&HOST, &AUTHORIZATION, &COOKIE].contains(name)
     };
-    headers.keys().find(forbidden).map_or(Ok(()), |name| Err(Refusal::Header(name.clone())))
+    headers
+        .keys()
+        .find(forbidden)
+        .map_or(Ok(()), |name| Err(Refusal::Header(name.clone())))
 }
 
 /// Browsers send a bearer token to an API server as a WebSocket subprotocol: a credential in another coat.
 fn check_subprotocols(headers: &HeaderMap) -> Result<(), Refusal> {
     let bearer = b"base64url.bearer.authorization.k8s.io.";
-    let carries = |value: &HeaderValue| value.as_bytes().windows(bearer.len()).any(|at| at.eq_ignore_ascii_case(bearer));
+    let carries = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .windows(bearer.len())
+            .any(|at| at.eq_ignore_ascii_case(bearer))
+    };
     if headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(carries) {
         return Err(Refusal::Header(SEC_WEBSOCKET_PROTOCOL));
     }
@@ -67,10 +81,19 @@ fn check_subprotocols(headers: &HeaderMap) -> Result<(), Refusal> {
 fn check_length(kind: &RequestKind, headers: &HeaderMap) -> Result<(), Refusal> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let (Some(length), None) = (lengths.next(), lengths.next()) else {
-        return if headers.contains_key(CONTENT_LENGTH) { Err(Refusal::ContentLength) } else { Ok(()) };
+        return if headers.contains_key(CONTENT_LENGTH) {
+            Err(Refusal::ContentLength)
+        } else {
+            Ok(())
+        };
     };
-    let digits = length.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    let number = digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(Refusal::ContentLength)?;
+    let digits = length
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .ok_or(Refusal::ContentLength)?;
     match kind {
         RequestKind::Body => Ok(()),
         RequestKind::Empty | RequestKind::Upgrade(_) if number == 0 => Ok(()),
@@ -88,7 +111,8 @@ fn impersonate(who: &Impersonation, headers: &mut HeaderMap) -> Result<(), Refus
     }
     for (key, text) in &who.extra {
         let name = format!("{EXTRA_PREFIX}{}", escape_key(key));
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refusal::Identity { what: "extra key" })?;
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Refusal::Identity { what: "extra key" })?;
         if key.is_empty() {
             return Err(Refusal::Identity { what: "extra key" });
         }
@@ -108,14 +132,15 @@ fn value(what: &'static str, text: &str) -> Result<HeaderValue, Refusal> {
 /// As client-go's `headerKeyEscape`: bytes that can not stand in a header's name, and `%`, percent-encoded.
 fn escape_key(key: &str) -> String {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte);
-    key.bytes().fold(String::with_capacity(key.len()), |mut escaped, byte| {
-        if legal(byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-        escaped
-    })
+    key.bytes()
+        .fold(String::with_capacity(key.len()), |mut escaped, byte| {
+            if legal(byte) {
+                escaped.push(char::from(byte));
+            } else {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+            escaped
+        })
 }
 
 #[cfg(test)]

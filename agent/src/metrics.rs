@@ -87,9 +87,15 @@ impl Metrics {
         let requests = Family::<Ended, Counter>::default();
         let bytes = Family::<Moved, Counter>::default();
         let metrics = Self {
-            done: requests.get_or_create_owned(&Ended { outcome: Outcome::Done.name() }),
-            bytes_up: bytes.get_or_create_owned(&Moved { direction: Direction::Up }),
-            bytes_down: bytes.get_or_create_owned(&Moved { direction: Direction::Down }),
+            done: requests.get_or_create_owned(&Ended {
+                outcome: Outcome::Done.name(),
+            }),
+            bytes_up: bytes.get_or_create_owned(&Moved {
+                direction: Direction::Up,
+            }),
+            bytes_down: bytes.get_or_create_owned(&Moved {
+                direction: Direction::Down,
+            }),
             response_head: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             requests,
             running: Gauge::default(),
@@ -105,24 +111,68 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry, bytes: Family<Moved, Counter>) {
         registry.register("requests", "Requests ended, by how", self.requests.clone());
-        registry.register("requests_running", "Requests under way", self.running.clone());
-        registry.register("upgrades_running", "Upgraded connections open", self.upgraded.clone());
+        registry.register(
+            "requests_running",
+            "Requests under way",
+            self.running.clone(),
+        );
+        registry.register(
+            "upgrades_running",
+            "Upgraded connections open",
+            self.upgraded.clone(),
+        );
         registry.register("bytes", "Bytes of bodies and upgraded connections", bytes);
         let head = self.response_head.clone();
-        registry.register("response_head_seconds", "From a request's begin to the API server's response head", head);
-        registry.register("connects", "Attempts to connect to the server, by how they ended", self.connects.clone());
-        registry.register("connected", "Sessions with the server", self.connected.clone());
-        registry.register("server_rtt_seconds", "Round trip to the server", self.rtt.clone());
-        registry.register("upstream_ready", "Whether the API server answered the last probe", self.upstream_ready.clone());
+        registry.register(
+            "response_head_seconds",
+            "From a request's begin to the API server's response head",
+            head,
+        );
+        registry.register(
+            "connects",
+            "Attempts to connect to the server, by how they ended",
+            self.connects.clone(),
+        );
+        registry.register(
+            "connected",
+            "Sessions with the server",
+            self.connected.clone(),
+        );
+        registry.register(
+            "server_rtt_seconds",
+            "Round trip to the server",
+            self.rtt.clone(),
+        );
+        registry.register(
+            "upstream_ready",
+            "Whether the API server answered the last probe",
+            self.upstream_ready.clone(),
+        );
     }
 
     /// Registers what `upstream` counts.
     pub fn register_upstream(registry: &mut Registry, counters: &upstream::Counters) {
         let registry = registry.sub_registry_with_prefix("ci_tunnel_agent_upstream");
-        registry.register("dials", "New connections to the API server", counters.dials.clone());
-        registry.register("dial_failures", "New connections that failed", counters.dial_failures.clone());
-        registry.register("reused", "Requests on a pooled connection", counters.reused.clone());
-        registry.register("rejected", "Answers 401 to the agent", counters.rejected.clone());
+        registry.register(
+            "dials",
+            "New connections to the API server",
+            counters.dials.clone(),
+        );
+        registry.register(
+            "dial_failures",
+            "New connections that failed",
+            counters.dial_failures.clone(),
+        );
+        registry.register(
+            "reused",
+            "Requests on a pooled connection",
+            counters.reused.clone(),
+        );
+        registry.register(
+            "rejected",
+            "Answers 401 to the agent",
+            counters.rejected.clone(),
+        );
     }
 
     /// A request is counted as running until [`Running::ends`], or until it is dropped.
@@ -179,7 +229,13 @@ impl Running {
     pub fn ends(self, outcome: Outcome) {
         match outcome {
             Outcome::Done => self.0.done.inc(),
-            other => self.0.requests.get_or_create(&Ended { outcome: other.name() }).inc(),
+            other => self
+                .0
+                .requests
+                .get_or_create(&Ended {
+                    outcome: other.name(),
+                })
+                .inc(),
         };
     }
 }

@@ -49,6 +49,15 @@ pub struct Shared {
     pub set_log_level: Box<dyn Fn(Option<&str>) + Send + Sync>,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("pod", &self.pod)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,6 +87,7 @@ pub enum Error {
 }
 
 /// An admitted session, not yet serving.
+#[derive(Debug)]
 pub struct Session {
     connection: Connection,
     control: Control,
@@ -124,7 +134,8 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
         Ok(greeted) => greeted,
         Err(_) => Err(Error::Late),
     };
-    let (control, welcome) = greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
+    let (control, welcome) =
+        greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
     info!(
         server = %connection.remote_address(),
         agent = welcome.agent,
@@ -132,7 +143,12 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
         version = %welcome.version,
         "connected to the server"
     );
-    Ok(Session { connection, control, welcome, shared: Arc::clone(shared) })
+    Ok(Session {
+        connection,
+        control,
+        welcome,
+        shared: Arc::clone(shared),
+    })
 }
 
 impl Session {
@@ -149,7 +165,12 @@ impl Session {
     /// `leave` is notified when the server asks to be left.
     pub async fn run(self, drain: Notice, leave: Arc<Notify>) -> End {
         let _counted = self.shared.metrics.connected();
-        let Self { connection, control, welcome, shared } = self;
+        let Self {
+            connection,
+            control,
+            welcome,
+            shared,
+        } = self;
         let context = Arc::new(stream::Context {
             agent: welcome.agent,
             upstream: Arc::clone(&shared.upstream),
@@ -200,7 +221,10 @@ impl Running {
             return End::Drained;
         };
         let (code, reason) = match broken {
-            Broken::Silent => (Code::Unhealthy, "the server is silent on the control stream".to_owned()),
+            Broken::Silent => (
+                Code::Unhealthy,
+                "the server is silent on the control stream".to_owned(),
+            ),
             Broken::Protocol(error) => (Code::Protocol, error.to_string()),
             Broken::Lost => {
                 let closed = self.connection.closed().await;
@@ -269,15 +293,20 @@ impl Running {
     }
 
     fn cut(&self, reason: &str) -> Option<Broken> {
-        warn!(running = self.streams.len(), reason, "what still runs is cut");
-        self.connection.close(Code::Restarting, "the agent is restarting");
+        warn!(
+            running = self.streams.len(),
+            reason, "what still runs is cut"
+        );
+        self.connection
+            .close(Code::Restarting, "the agent is restarting");
         None
     }
 
     fn begin(&mut self, sender: Sender, receiver: Receiver) {
         let limit = self.shared.settings.max_streams;
         if self.streams.len() < limit {
-            self.streams.spawn(stream::serve(sender, receiver, Arc::clone(&self.context)));
+            self.streams
+                .spawn(stream::serve(sender, receiver, Arc::clone(&self.context)));
         } else if self.streams.len() < limit + BUSY_LIMIT {
             self.streams.spawn(stream::refuse_busy(sender, receiver));
         }
@@ -286,17 +315,24 @@ impl Running {
     async fn on_message(&mut self, message: Result<Message, Error>) -> Result<(), Broken> {
         let message = match message {
             Ok(message) => message,
-            Err(Error::Protocol(error) | Error::Stream(transport::Error::Malformed(error))) => return Err(Broken::Protocol(error)),
+            Err(Error::Protocol(error) | Error::Stream(transport::Error::Malformed(error))) => {
+                return Err(Broken::Protocol(error));
+            }
             Err(_) => return Err(Broken::Lost),
         };
         self.heard = Instant::now();
         match message {
             Message::Ping(number) => return self.send(&Message::Pong(number)).await,
             Message::Drain { grace } => {
-                info!(?grace, "the server is leaving: connecting anew while running requests end");
+                info!(
+                    ?grace,
+                    "the server is leaving: connecting anew while running requests end"
+                );
                 self.leave.notify_one();
             }
-            Message::Configure(Configure { log_level }) => (self.shared.set_log_level)(log_level.as_deref()),
+            Message::Configure(Configure { log_level }) => {
+                (self.shared.set_log_level)(log_level.as_deref())
+            }
             other => debug!(?other, "control message"),
         }
         Ok(())
@@ -307,7 +343,10 @@ impl Running {
             return Err(Broken::Silent);
         }
         self.shared.metrics.rtt(self.connection.rtt());
-        self.send(&Message::Ping(u64::from(self.heard.elapsed().subsec_millis()))).await?;
+        self.send(&Message::Ping(u64::from(
+            self.heard.elapsed().subsec_millis(),
+        )))
+        .await?;
         self.tell_health().await
     }
 

@@ -67,7 +67,10 @@ enum Error {
 /// Carries the request that `receiver` begins with. Ends within a moment of the server's giving up on it.
 pub async fn serve(mut sender: Sender, mut receiver: Receiver, context: Arc<Context>) {
     let running = context.metrics.request_begins();
-    let Ok(head) = timeout(HEAD_DEADLINE, read_head(&mut receiver)).await.unwrap_or(Err(Error::Late)) else {
+    let Ok(head) = timeout(HEAD_DEADLINE, read_head(&mut receiver))
+        .await
+        .unwrap_or(Err(Error::Late))
+    else {
         // Whoever sends no head can not be told anything either.
         sender.reset(Code::Protocol);
         receiver.stop(Code::Protocol);
@@ -97,11 +100,19 @@ pub async fn serve(mut sender: Sender, mut receiver: Receiver, context: Arc<Cont
 /// Refuses a request that is one too many, without looking at it.
 pub async fn refuse_busy(mut sender: Sender, mut receiver: Receiver) {
     receiver.stop(Code::RequestRefused);
-    fail(&mut sender, Cause::Busy, "the agent carries as many requests as it may (max_streams)").await;
+    fail(
+        &mut sender,
+        Cause::Busy,
+        "the agent carries as many requests as it may (max_streams)",
+    )
+    .await;
 }
 
 async fn read_head(receiver: &mut Receiver) -> Result<RequestHead, Error> {
-    let (kind, payload) = receiver.frame(MAX_HEAD_FRAME).await?.ok_or(Malformed::Truncated)?;
+    let (kind, payload) = receiver
+        .frame(MAX_HEAD_FRAME)
+        .await?
+        .ok_or(Malformed::Truncated)?;
     if kind != Kind::RequestHead as u64 {
         return Err(Malformed::UnexpectedFrame(kind).into());
     }
@@ -120,8 +131,17 @@ async fn exchange(
 ) -> Result<Outcome, Error> {
     let (method, target, kind) = (head.method.clone(), head.target.clone(), head.kind.clone());
     let headers = identity::headers(head, context.agent)?;
-    let upgrade = if let RequestKind::Upgrade(protocol) = &kind { Some(protocol.clone()) } else { None };
-    let outgoing = Outgoing { method, target, headers, upgrade };
+    let upgrade = if let RequestKind::Upgrade(protocol) = &kind {
+        Some(protocol.clone())
+    } else {
+        None
+    };
+    let outgoing = Outgoing {
+        method,
+        target,
+        headers,
+        upgrade,
+    };
     match kind {
         RequestKind::Empty => {
             let answer = answer(&outgoing, None, None, context).await?;
@@ -163,7 +183,9 @@ async fn answer(
         }
     };
     context.metrics.response_head(begin.elapsed());
-    if outgoing.upgrade.is_none() && answer.response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+    if outgoing.upgrade.is_none()
+        && answer.response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+    {
         let endpoint = context.upstream.endpoint_text();
         let reason = "it switches protocols without being asked to".to_owned();
         return Err(upstream::Error::BadUpgrade { endpoint, reason }.into());
@@ -209,7 +231,11 @@ async fn conclude(result: Result<Outcome, Error>, sender: &mut Sender) -> Outcom
 
 async fn fail(sender: &mut Sender, cause: Cause, message: &str) {
     // The reader takes no control characters and 2 KiB at most.
-    let message = message.chars().filter(|char| !char.is_control()).take(500).collect();
+    let message = message
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(500)
+        .collect();
     let mut out = BytesMut::new();
     Failure { cause, message }.encode(&mut out);
     if sender.write(out.freeze()).await.is_ok() {

@@ -97,11 +97,20 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn new(credentials: Credentials, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { credentials, pool: Pool::new(settings.max_idle), settings, counters: Counters::default() })
+        Arc::new(Self {
+            credentials,
+            pool: Pool::new(settings.max_idle),
+            settings,
+            counters: Counters::default(),
+        })
     }
 
     /// Sends a request and waits for the response head; the caller sets the deadline. Dropping the future cancels.
-    pub async fn send(self: &Arc<Self>, outgoing: &Outgoing, body: Option<Body>) -> Result<Answer, Error> {
+    pub async fn send(
+        self: &Arc<Self>,
+        outgoing: &Outgoing,
+        body: Option<Body>,
+    ) -> Result<Answer, Error> {
         let loaded = self.credentials.current().await;
         let replayable = body.is_none();
         let answer = self.send_with(&loaded, outgoing, body).await?;
@@ -127,13 +136,28 @@ impl Upstream {
         deadline: Duration,
     ) -> Result<Response<Bytes>, Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(
+            http::header::ACCEPT,
+            HeaderValue::from_static("application/json"),
+        );
         if json.is_some() {
-            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                http::header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
         }
-        let outgoing = Outgoing { method, target: Bytes::from_static(target.as_bytes()), headers, upgrade: None };
+        let outgoing = Outgoing {
+            method,
+            target: Bytes::from_static(target.as_bytes()),
+            headers,
+            upgrade: None,
+        };
         let exchange = async {
-            let body = json.map(|json| Full::new(json).map_err(|never| match never {}).boxed_unsync());
+            let body = json.map(|json| {
+                Full::new(json)
+                    .map_err(|never| match never {})
+                    .boxed_unsync()
+            });
             let answer = self.send(&outgoing, body).await?;
             let (parts, body) = answer.response.into_parts();
             let whole = Limited::new(body, MAX_ANSWER).collect().await;
@@ -141,8 +165,13 @@ impl Upstream {
             answer.lease.release().await;
             Ok(Response::from_parts(parts, whole.to_bytes()))
         };
-        let late = || Error::Timeout { endpoint: self.endpoint_text(), deadline };
-        tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| Err(late()))
+        let late = || Error::Timeout {
+            endpoint: self.endpoint_text(),
+            deadline,
+        };
+        tokio::time::timeout(deadline, exchange)
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     pub fn counters(&self) -> &Counters {
@@ -177,14 +206,17 @@ impl Upstream {
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None if repeatable && lost_before_an_answer(error.error()) => request = make(empty())?,
+                    None if repeatable && lost_before_an_answer(error.error()) => {
+                        request = make(empty())?
+                    }
                     None => return Err(self.broken(outgoing, error.error())),
                 },
             }
         }
         let mut connection = self.connect(loaded).await?;
         let sent = connection.sender.send_request(request).await;
-        sent.map(|response| self.answer(response, connection)).map_err(|error| self.broken(outgoing, &error))
+        sent.map(|response| self.answer(response, connection))
+            .map_err(|error| self.broken(outgoing, &error))
     }
 
     async fn connect(&self, loaded: &Loaded) -> Result<Connection, Error> {
@@ -196,7 +228,13 @@ impl Upstream {
     }
 
     fn answer(self: &Arc<Self>, response: Response<Incoming>, connection: Connection) -> Answer {
-        Answer { response, lease: Lease { connection, upstream: Arc::clone(self) } }
+        Answer {
+            response,
+            lease: Lease {
+                connection,
+                upstream: Arc::clone(self),
+            },
+        }
     }
 
     fn broken(&self, outgoing: &Outgoing, error: &hyper::Error) -> Error {
@@ -205,13 +243,19 @@ impl Upstream {
             return Error::Body(reason);
         }
         if outgoing.upgrade.is_some() && error.is_parse() {
-            return Error::BadUpgrade { endpoint: self.endpoint_text(), reason };
+            return Error::BadUpgrade {
+                endpoint: self.endpoint_text(),
+                reason,
+            };
         }
         self.unreachable(&reason)
     }
 
     fn unreachable(&self, reason: &str) -> Error {
-        Error::Unreachable { endpoint: self.endpoint_text(), reason: reason.to_owned() }
+        Error::Unreachable {
+            endpoint: self.endpoint_text(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -239,7 +283,10 @@ fn request(
     let headers = request.headers_mut();
     *headers = outgoing.headers.clone();
     let host = HeaderValue::try_from(loaded.endpoint.authority());
-    headers.insert(HOST, host.map_err(|_| refused("the API server's name can not stand in a header"))?);
+    headers.insert(
+        HOST,
+        host.map_err(|_| refused("the API server's name can not stand in a header"))?,
+    );
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
@@ -266,7 +313,9 @@ fn uri(prefix: &str, target: &Bytes) -> Result<Uri, Error> {
 }
 
 fn refused(reason: &str) -> Error {
-    Error::Refused { reason: reason.to_owned() }
+    Error::Refused {
+        reason: reason.to_owned(),
+    }
 }
 
 /// The pooled connection was being closed as the request was written: the API server never began to answer.
@@ -282,5 +331,7 @@ fn with_source(error: &hyper::Error) -> String {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,12 @@ impl Report<'_> {
         self.tell("FAIL", name, text);
     }
 
-    fn note<T, E: std::fmt::Display>(&mut self, name: &str, good: &str, result: Result<T, E>) -> Option<T> {
+    fn note<T, E: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        good: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
         match result {
             Ok(value) => {
                 self.holds(name, good);
@@ -86,7 +91,11 @@ pub(super) async fn all(config: &Config, out: &mut (dyn Write + Send)) -> bool {
             None
         }
     };
-    if let Some(server) = report.note("trust", "the server's certificate can be judged", app::server(config)) {
+    if let Some(server) = report.note(
+        "trust",
+        "the server's certificate can be judged",
+        app::server(config),
+    ) {
         server_side(config, server, upstream.as_ref(), &mut report).await;
     }
     if let Some(upstream) = &upstream {
@@ -95,16 +104,30 @@ pub(super) async fn all(config: &Config, out: &mut (dyn Write + Send)) -> bool {
     report.healthy
 }
 
-async fn server_side(config: &Config, server: Server, upstream: Option<&Arc<Upstream>>, report: &mut Report<'_>) {
+async fn server_side(
+    config: &Config,
+    server: Server,
+    upstream: Option<&Arc<Upstream>>,
+    report: &mut Report<'_>,
+) {
     let (address, connection) = match connect::probe(&server).await {
         Ok(connected) => connected,
         Err(error) => return report.fails("server", &format!("{}: {error}", config.server)),
     };
     let rtt = connection.rtt().as_secs_f64() * 1000.0;
-    report.holds("server", &format!("{} at {address}: UDP, QUIC and TLS hold, {rtt:.1} ms there and back", config.server));
+    report.holds(
+        "server",
+        &format!(
+            "{} at {address}: UDP, QUIC and TLS hold, {rtt:.1} ms there and back",
+            config.server
+        ),
+    );
     let Some(upstream) = upstream else {
         connection.close(Code::Done, "check");
-        return report.fails("admission", "not tried: there are no credentials for an API server");
+        return report.fails(
+            "admission",
+            "not tried: there are no credentials for an API server",
+        );
     };
     let metrics = Metrics::new(&mut Registry::default());
     let (_findings, health) = watch::channel(Health::default());
@@ -115,12 +138,23 @@ async fn server_side(config: &Config, server: Server, upstream: Option<&Arc<Upst
         instance: rand::random(),
         pod: config.pod.clone(),
         health,
-        settings: session::Settings { max_streams: 0, drain_timeout: Duration::ZERO, response_deadline: DEADLINE },
+        settings: session::Settings {
+            max_streams: 0,
+            drain_timeout: Duration::ZERO,
+            response_deadline: DEADLINE,
+        },
         set_log_level: Box::new(|_| {}),
     });
     let admitted = session::open(connection.clone(), &shared).await;
     if let Some(session) = report.note("admission", "the server knows the token", admitted) {
-        report.holds("agent", &format!("id {}, server version {}", session.agent(), session.server_version()));
+        report.holds(
+            "agent",
+            &format!(
+                "id {}, server version {}",
+                session.agent(),
+                session.server_version()
+            ),
+        );
     }
     connection.close(Code::Done, "check");
 }
@@ -130,12 +164,34 @@ async fn cluster_side(upstream: &Arc<Upstream>, report: &mut Report<'_>) {
     if !health.ready {
         return report.fails("API server", &health.message);
     }
-    report.holds("API server", &format!("{} answers, version {}", upstream.endpoint_text(), health.message));
+    report.holds(
+        "API server",
+        &format!(
+            "{} answers, version {}",
+            upstream.endpoint_text(),
+            health.message
+        ),
+    );
     clock(upstream, report).await;
-    let who = create(upstream, "/apis/authentication.k8s.io/v1/selfsubjectreviews", &SelfSubjectReview::default()).await;
-    match who.map(|who| who.status.and_then(|status| status.user_info).and_then(|user| user.username)) {
-        Ok(Some(name)) => report.holds("identity", &format!("the API server knows this agent as {name}")),
-        Ok(None) => report.fails("identity", "the API server does not say as whom it knows this agent"),
+    let who = create(
+        upstream,
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        &SelfSubjectReview::default(),
+    )
+    .await;
+    match who.map(|who| {
+        who.status
+            .and_then(|status| status.user_info)
+            .and_then(|user| user.username)
+    }) {
+        Ok(Some(name)) => report.holds(
+            "identity",
+            &format!("the API server knows this agent as {name}"),
+        ),
+        Ok(None) => report.fails(
+            "identity",
+            "the API server does not say as whom it knows this agent",
+        ),
         Err(error) => report.fails("identity", &error),
     }
     for resource in ["users", "groups", "serviceaccounts"] {
@@ -156,23 +212,47 @@ async fn may_impersonate(upstream: &Arc<Upstream>, resource: &str, report: &mut 
         },
         ..SelfSubjectAccessReview::default()
     };
-    let answer = create(upstream, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+    let answer = create(
+        upstream,
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        &review,
+    )
+    .await;
     match answer.map(|answer| answer.status.is_some_and(|status| status.allowed)) {
         Ok(true) => report.holds("rights", &format!("may impersonate any of {resource}")),
-        Ok(false) => report.tell("note", "rights", &format!("may not impersonate all {resource} (resourceNames may still allow some)")),
+        Ok(false) => report.tell(
+            "note",
+            "rights",
+            &format!("may not impersonate all {resource} (resourceNames may still allow some)"),
+        ),
         Err(error) => report.fails("rights", &error),
     }
 }
 
 async fn clock(upstream: &Arc<Upstream>, report: &mut Report<'_>) {
-    let answer = upstream.ask(Method::GET, health::PATH, None, DEADLINE).await.ok();
-    let date = answer.as_ref().and_then(|answer| answer.headers().get(DATE)?.to_str().ok());
+    let answer = upstream
+        .ask(Method::GET, health::PATH, None, DEADLINE)
+        .await
+        .ok();
+    let date = answer
+        .as_ref()
+        .and_then(|answer| answer.headers().get(DATE)?.to_str().ok());
     let Some(theirs) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
-        return report.tell("note", "clock", "the API server does not say what time it is");
+        return report.tell(
+            "note",
+            "clock",
+            "the API server does not say what time it is",
+        );
     };
-    let skew = jiff::Timestamp::now().duration_since(theirs.timestamp()).unsigned_abs();
+    let skew = jiff::Timestamp::now()
+        .duration_since(theirs.timestamp())
+        .unsigned_abs();
     let text = format!("{} s from the API server's", skew.as_secs());
-    if skew > MOST_SKEW { report.fails("clock", &text) } else { report.holds("clock", &text) }
+    if skew > MOST_SKEW {
+        report.fails("clock", &text)
+    } else {
+        report.holds("clock", &text)
+    }
 }
 
 async fn create<T: Serialize + DeserializeOwned>(
@@ -181,7 +261,10 @@ async fn create<T: Serialize + DeserializeOwned>(
     object: &T,
 ) -> Result<T, String> {
     let json = serde_json::to_vec(object).map_err(|error| error.to_string())?;
-    match upstream.ask(Method::POST, path, Some(Bytes::from(json)), DEADLINE).await {
+    match upstream
+        .ask(Method::POST, path, Some(Bytes::from(json)), DEADLINE)
+        .await
+    {
         Ok(answer) if matches!(answer.status(), StatusCode::OK | StatusCode::CREATED) => {
             serde_json::from_slice(answer.body()).map_err(|error| format!("{path}: {error}"))
         }

@@ -35,27 +35,42 @@ impl FromStr for Address {
         let text = text.trim();
         if let Some((_, rest)) = text.split_once("://") {
             let remedy = rest.split(['/', '?']).next().unwrap_or_default().to_owned();
-            return Err(Error::Url { text: text.to_owned(), remedy });
+            return Err(Error::Url {
+                text: text.to_owned(),
+                remedy,
+            });
         }
         if let Some((address, _)) = text.split_once('/') {
-            return Err(Error::Path { text: text.to_owned(), remedy: address.to_owned() });
+            return Err(Error::Path {
+                text: text.to_owned(),
+                remedy: address.to_owned(),
+            });
         }
         let (host, port) = split(text)?;
         let port = match port {
             None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| Error::Port(text.to_owned()))?,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| Error::Port(text.to_owned()))?,
         };
         let plain = |char: char| char.is_ascii_alphanumeric() || "-._:%".contains(char);
         if host.is_empty() || !host.chars().all(plain) {
             return Err(Error::Host(text.to_owned()));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
 fn split(text: &str) -> Result<(&str, Option<&str>), Error> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or_else(|| Error::Host(text.to_owned()))?;
+        let (host, rest) = rest
+            .split_once(']')
+            .ok_or_else(|| Error::Host(text.to_owned()))?;
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if rest.is_empty() => Ok((host, None)),
@@ -84,7 +99,10 @@ mod tests {
     use super::*;
 
     fn address(host: &str, port: u16) -> Address {
-        Address { host: host.to_owned(), port }
+        Address {
+            host: host.to_owned(),
+            port,
+        }
     }
 
     #[test]

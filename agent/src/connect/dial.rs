@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_tunnel::config::net::Quic;
+use ci_tunnel::protocol::ALPN;
 use ci_tunnel::transport::endpoint::{self, Connection};
+use ci_tunnel::transport::tls::{self, Trust};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -24,7 +26,7 @@ pub struct Server {
     pub port: u16,
     /// The name that its certificate must carry.
     pub name: String,
-    pub tls: Arc<rustls::ClientConfig>,
+    pub trust: Trust,
     pub quic: Quic,
 }
 
@@ -32,11 +34,16 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("DNS: {host}: {source}")]
-    Resolve { host: String, source: std::io::Error },
+    Resolve {
+        host: String,
+        source: std::io::Error,
+    },
     #[error("DNS gave no answer for {host} in {} s", RESOLVE_DEADLINE.as_secs())]
     ResolveLate { host: String },
     #[error("DNS knows no address of {host}")]
     NoAddress { host: String },
+    #[error("trust in the server: {0}")]
+    Trust(#[from] tls::Error),
     #[error(transparent)]
     Endpoint(#[from] endpoint::Error),
     #[error("no QUIC connection to {address} in {} s: does UDP to it get through?", HANDSHAKE_DEADLINE.as_secs())]
@@ -50,7 +57,7 @@ impl Error {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Resolve { .. } | Self::ResolveLate { .. } | Self::NoAddress { .. } => "dns",
-            Self::Endpoint(_) => "handshake",
+            Self::Endpoint(_) | Self::Trust(_) => "handshake",
             Self::HandshakeLate { .. } => "timeout",
             Self::Session(session::Error::Refused(refused)) => refused.code.name(),
             Self::Session(_) => "hello",
@@ -68,7 +75,11 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(server: Server) -> Self {
-        Self { server, v4: None, v6: None }
+        Self {
+            server,
+            v4: None,
+            v6: None,
+        }
     }
 
     /// One attempt over all addresses. The last error is the attempt's.
@@ -77,7 +88,9 @@ impl Dialer {
         // Agents spread over the servers that a name stands for.
         let first = rand::random_range(0..addresses.len());
         addresses.rotate_left(first);
-        let mut last = Error::NoAddress { host: self.server.host.clone() };
+        let mut last = Error::NoAddress {
+            host: self.server.host.clone(),
+        };
         for address in addresses {
             match self.try_address(address, shared).await {
                 Ok(session) => return Ok(session),
@@ -91,13 +104,21 @@ impl Dialer {
         Err(last)
     }
 
-    async fn try_address(&mut self, address: SocketAddr, shared: &Arc<Shared>) -> Result<Session, Error> {
+    async fn try_address(
+        &mut self,
+        address: SocketAddr,
+        shared: &Arc<Shared>,
+    ) -> Result<Session, Error> {
         let connection = connect(self.endpoint(address)?, &self.server, address).await?;
         Ok(session::open(connection, shared).await?)
     }
 
     fn endpoint(&mut self, address: SocketAddr) -> Result<quinn::Endpoint, Error> {
-        let slot = if address.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let slot = if address.is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        };
         if let Some(endpoint) = slot {
             return Ok(endpoint.clone());
         }
@@ -125,7 +146,9 @@ impl Dialer {
 /// # Errors
 /// As an attempt's.
 pub async fn probe(server: &Server) -> Result<(SocketAddr, Connection), Error> {
-    let mut last = Error::NoAddress { host: server.host.clone() };
+    let mut last = Error::NoAddress {
+        host: server.host.clone(),
+    };
     for address in resolve(server).await? {
         match connect(endpoint::client(address, &server.quic)?, server, address).await {
             Ok(connection) => return Ok((address, connection)),
@@ -140,13 +163,31 @@ async fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Error> {
     let resolve = tokio::net::lookup_host((server.host.as_str(), server.port));
     let addresses: Vec<_> = match timeout(RESOLVE_DEADLINE, resolve).await {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(source)) => return Err(Error::Resolve { host: host(), source }),
+        Ok(Err(source)) => {
+            return Err(Error::Resolve {
+                host: host(),
+                source,
+            });
+        }
         Err(_) => return Err(Error::ResolveLate { host: host() }),
     };
-    if addresses.is_empty() { Err(Error::NoAddress { host: host() }) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(Error::NoAddress { host: host() })
+    } else {
+        Ok(addresses)
+    }
 }
 
-async fn connect(endpoint: quinn::Endpoint, server: &Server, address: SocketAddr) -> Result<Connection, Error> {
-    let attempt = endpoint::connect(&endpoint, address, &server.name, &server.quic, Arc::clone(&server.tls));
-    timeout(HANDSHAKE_DEADLINE, attempt).await.map_err(|_| Error::HandshakeLate { address })?.map_err(Error::from)
+async fn connect(
+    endpoint: quinn::Endpoint,
+    server: &Server,
+    address: SocketAddr,
+) -> Result<Connection, Error> {
+    // Made anew each time: a ca_file may have been replaced since.
+    let tls = tls::client_config(&server.trust, &[ALPN])?;
+    let attempt = endpoint::connect(&endpoint, address, &server.name, &server.quic, tls);
+    timeout(HANDSHAKE_DEADLINE, attempt)
+        .await
+        .map_err(|_| Error::HandshakeLate { address })?
+        .map_err(Error::from)
 }

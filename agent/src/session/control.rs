@@ -11,6 +11,7 @@ use super::Error;
 /// Above every request.
 const PRIORITY: i32 = 1;
 
+#[derive(Debug)]
 pub(super) struct Control {
     sender: Sender,
     receiver: Receiver,
@@ -31,7 +32,11 @@ impl Control {
     /// The next message of a kind we know. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let frame = self.receiver.frame(MAX_CONTROL_FRAME).await.map_err(Error::from)?;
+            let frame = self
+                .receiver
+                .frame(MAX_CONTROL_FRAME)
+                .await
+                .map_err(Error::from)?;
             let (kind, payload) = frame.ok_or(Malformed::Truncated)?;
             if let Some(message) = Message::decode(kind, payload)? {
                 return Ok(message);

@@ -25,14 +25,25 @@ pub(super) fn streaming(mut receiver: Receiver, bytes: Counter) -> (Body, onesho
     // An API server may answer without reading on, which is no failure.
     receiver.abort_with(Code::Done);
     let (sent, ended) = oneshot::channel();
-    (Streaming { receiver, bytes, _sent: sent }.boxed_unsync(), ended)
+    (
+        Streaming {
+            receiver,
+            bytes,
+            _sent: sent,
+        }
+        .boxed_unsync(),
+        ended,
+    )
 }
 
 impl hyper::body::Body for Streaming {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.receiver.poll_body(cx).map(|piece| match piece? {
             Ok(Piece::Data(data)) => {
                 self.bytes.inc_by(data.len() as u64);

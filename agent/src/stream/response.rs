@@ -23,7 +23,11 @@ const GATHER_LIMIT: u64 = 32 * 1024;
 const GATHER_DEADLINE: Duration = Duration::from_millis(50);
 
 /// Sends the whole response, then keeps the connection for the next request.
-pub(super) async fn relay(answer: Answer, sender: &mut Sender, metrics: &Metrics) -> Result<Outcome, Error> {
+pub(super) async fn relay(
+    answer: Answer,
+    sender: &mut Sender,
+    metrics: &Metrics,
+) -> Result<Outcome, Error> {
     let Answer { response, lease } = answer;
     send(response, sender, metrics).await?;
     lease.release().await;
@@ -31,21 +35,31 @@ pub(super) async fn relay(answer: Answer, sender: &mut Sender, metrics: &Metrics
 }
 
 /// As [`relay`], but the connection, which was asked to switch protocols, carries nothing more.
-pub(super) async fn relay_and_close(answer: Answer, sender: &mut Sender, metrics: &Metrics) -> Result<Outcome, Error> {
+pub(super) async fn relay_and_close(
+    answer: Answer,
+    sender: &mut Sender,
+    metrics: &Metrics,
+) -> Result<Outcome, Error> {
     let Answer { response, lease } = answer;
     send(response, sender, metrics).await?;
     drop::<Lease>(lease);
     Ok(Outcome::Done)
 }
 
-async fn send(response: http::Response<Incoming>, sender: &mut Sender, metrics: &Metrics) -> Result<(), Error> {
+async fn send(
+    response: http::Response<Incoming>,
+    sender: &mut Sender,
+    metrics: &Metrics,
+) -> Result<(), Error> {
     let (parts, mut body) = response.into_parts();
     let small = announced(&parts).is_some_and(|length| length <= GATHER_LIMIT);
     let mut out = head(parts)?;
     let mut pieces = Gathered::default();
     if small && !body.is_end_stream() {
         // Nothing was sent yet, so this is still a failure that can be told.
-        pieces = gather(&mut body).await.map_err(|error| bad(format!("its connection broke in the body: {error}")))?;
+        pieces = gather(&mut body)
+            .await
+            .map_err(|error| bad(format!("its connection broke in the body: {error}")))?;
     }
     if !pieces.data.is_empty() {
         metrics.bytes_down(pieces.data.len());
@@ -65,20 +79,34 @@ async fn send(response: http::Response<Incoming>, sender: &mut Sender, metrics: 
 }
 
 fn announced(parts: &Parts) -> Option<u64> {
-    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    parts
+        .headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn head(parts: Parts) -> Result<BytesMut, Error> {
     let mut headers = parts.headers;
     kube::clean_response_headers(&mut headers);
     let mut out = BytesMut::with_capacity(1024);
-    let head = ResponseHead { status: parts.status, headers, upgrade: None };
-    head.encode(&mut out).map_err(|error| bad(error.to_string()))?;
+    let head = ResponseHead {
+        status: parts.status,
+        headers,
+        upgrade: None,
+    };
+    head.encode(&mut out)
+        .map_err(|error| bad(error.to_string()))?;
     Ok(out)
 }
 
 fn bad(reason: String) -> upstream::Error {
-    upstream::Error::BadResponse { endpoint: "the API server".to_owned(), reason }
+    upstream::Error::BadResponse {
+        endpoint: "the API server".to_owned(),
+        reason,
+    }
 }
 
 #[derive(Default)]

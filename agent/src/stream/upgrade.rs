@@ -28,11 +28,21 @@ pub(super) async fn relay(
         receiver.stop(Code::Done);
         return response::relay_and_close(answer, sender, &context.metrics).await;
     }
-    let bad = |reason: String| upstream::Error::BadUpgrade { endpoint: context.upstream.endpoint_text(), reason };
-    let Answer { mut response, lease } = answer;
+    let bad = |reason: String| upstream::Error::BadUpgrade {
+        endpoint: context.upstream.endpoint_text(),
+        reason,
+    };
+    let Answer {
+        mut response,
+        lease,
+    } = answer;
     verify(protocol, response.headers()).map_err(bad)?;
-    let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(error.to_string()))?;
-    sender.write(head(response.into_parts().0.headers, protocol)?.freeze()).await?;
+    let upgraded = hyper::upgrade::on(&mut response)
+        .await
+        .map_err(|error| bad(error.to_string()))?;
+    sender
+        .write(head(response.into_parts().0.headers, protocol)?.freeze())
+        .await?;
     let outcome = run(upgraded, sender, &mut receiver, context).await;
     drop(lease);
     outcome
@@ -65,7 +75,11 @@ fn verify(asked: &HeaderValue, headers: &HeaderMap) -> Result<(), String> {
 
 fn head(mut headers: HeaderMap, protocol: &HeaderValue) -> Result<BytesMut, Error> {
     kube::clean_response_headers(&mut headers);
-    let head = ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers, upgrade: Some(protocol.clone()) };
+    let head = ResponseHead {
+        status: StatusCode::SWITCHING_PROTOCOLS,
+        headers,
+        upgrade: Some(protocol.clone()),
+    };
     let mut out = BytesMut::new();
     head.encode(&mut out)?;
     Ok(out)

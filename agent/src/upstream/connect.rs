@@ -53,21 +53,37 @@ pub(super) async fn connect(loaded: &Loaded, buffers: SocketBuffers) -> Result<C
     match timeout(TLS_DEADLINE, connector.connect(name, tcp)).await {
         Ok(Ok(stream)) => start(stream, loaded).await,
         Ok(Err(error)) => Err(match tls::distrust(&error) {
-            Some(reason) => Error::Untrusted { endpoint: endpoint.to_string(), reason },
+            Some(reason) => Error::Untrusted {
+                endpoint: endpoint.to_string(),
+                reason,
+            },
             None => unreachable(endpoint, format!("TLS handshake: {error}")),
         }),
-        Err(_) => Err(unreachable(endpoint, format!("no TLS handshake in {} s", TLS_DEADLINE.as_secs()))),
+        Err(_) => Err(unreachable(
+            endpoint,
+            format!("no TLS handshake in {} s", TLS_DEADLINE.as_secs()),
+        )),
     }
 }
 
 async fn dial(endpoint: &Endpoint, buffers: SocketBuffers) -> Result<TcpStream, Error> {
     let deadline = Instant::now() + DIAL_DEADLINE;
-    let late = || unreachable(endpoint, format!("no connection in {} s", DIAL_DEADLINE.as_secs()));
+    let late = || {
+        unreachable(
+            endpoint,
+            format!("no connection in {} s", DIAL_DEADLINE.as_secs()),
+        )
+    };
     let resolve = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port));
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, resolve).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Err(unreachable(endpoint, format!("DNS: {error}"))),
-        Err(_) => return Err(unreachable(endpoint, format!("DNS gave no answer in {} s", DIAL_DEADLINE.as_secs()))),
+        Err(_) => {
+            return Err(unreachable(
+                endpoint,
+                format!("DNS gave no answer in {} s", DIAL_DEADLINE.as_secs()),
+            ));
+        }
     };
     let mut last = unreachable(endpoint, "DNS knows no address of it".to_owned());
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
@@ -85,7 +101,11 @@ async fn dial(endpoint: &Endpoint, buffers: SocketBuffers) -> Result<TcpStream, 
 }
 
 async fn open(address: SocketAddr, buffers: SocketBuffers) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(size) = buffers.send {
         socket.set_send_buffer_size(size)?;
     }
@@ -117,9 +137,16 @@ where
             tracing::debug!(%error, "a connection to the API server ended");
         }
     });
-    Ok(Connection::new(sender, AbortOnDropHandle::new(driver), loaded.tls.clone()))
+    Ok(Connection::new(
+        sender,
+        AbortOnDropHandle::new(driver),
+        loaded.tls.clone(),
+    ))
 }
 
 fn unreachable(endpoint: &Endpoint, reason: String) -> Error {
-    Error::Unreachable { endpoint: endpoint.to_string(), reason }
+    Error::Unreachable {
+        endpoint: endpoint.to_string(),
+        reason,
+    }
 }

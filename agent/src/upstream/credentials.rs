@@ -43,7 +43,10 @@ pub enum Error {
     #[error("{variable} is not set: outside a cluster, write upstream.kubeconfig")]
     NotInCluster { variable: &'static str },
     #[error("{variable}: {reason}")]
-    Address { variable: &'static str, reason: String },
+    Address {
+        variable: &'static str,
+        reason: String,
+    },
     #[error("credential plugin of {}: {reason}", file.display())]
     Plugin { file: PathBuf, reason: String },
 }
@@ -63,14 +66,26 @@ impl Endpoint {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
         let port = if self.server_name.is_some() { 443 } else { 80 };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == port { host } else { format!("{host}:{}", self.port) }
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == port {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
     }
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.server_name.is_some() { "https" } else { "http" };
+        let scheme = if self.server_name.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
     }
 }
@@ -83,8 +98,8 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
 }
 
-/// What the agent sends as `Authorization`, if anything.
-#[derive(Clone)]
+/// What the agent sends as `Authorization`, if anything. `Debug` shows no token: the header is marked as sensitive.
+#[derive(Debug, Clone)]
 pub enum Authorization {
     None,
     Header(HeaderValue),
@@ -92,6 +107,7 @@ pub enum Authorization {
 }
 
 /// Everything, as last loaded.
+#[derive(Debug)]
 pub struct Loaded {
     pub endpoint: Endpoint,
     pub tls: Option<Arc<Tls>>,
@@ -176,9 +192,22 @@ impl Credentials {
             Authorization::Header(value) => Ok(Some(value.clone())),
             Authorization::Plugin(plugin) => {
                 let header = tokio::time::timeout(PLUGIN_DEADLINE, plugin.header());
-                header.await.unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE))).map(Some)
+                header
+                    .await
+                    .unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE)))
+                    .map(Some)
             }
         }
+    }
+
+    /// As if a second had passed.
+    #[cfg(test)]
+    pub(super) fn look_again(&self) {
+        let mut state = self.state();
+        state.checked = state
+            .checked
+            .checked_sub(CHECK_EVERY)
+            .expect("the machine is up for a second");
     }
 
     /// Loads again. What was in force stays so when that fails: a file may be half written.
@@ -198,12 +227,16 @@ impl Credentials {
                 info!("the credentials for the API server were loaded again");
                 state.loaded = Arc::new(loaded);
             }
-            Err(error) => warn!(%error, "the credentials for the API server can not be loaded again, the old ones stay"),
+            Err(error) => {
+                warn!(%error, "the credentials for the API server can not be loaded again, the old ones stay")
+            }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds this lock")
+        self.state
+            .lock()
+            .expect("no code panics while it holds this lock")
     }
 }
 
@@ -234,6 +267,8 @@ impl Source {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }

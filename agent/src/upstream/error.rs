@@ -20,7 +20,10 @@ pub enum Error {
     #[error("the agent will not send this request: {reason}")]
     Refused { reason: String },
     #[error("{endpoint} gave the agent no response head in {} s", deadline.as_secs())]
-    Timeout { endpoint: String, deadline: Duration },
+    Timeout {
+        endpoint: String,
+        deadline: Duration,
+    },
     #[error("the agent can not reach {endpoint}: {reason}")]
     Unreachable { endpoint: String, reason: String },
     #[error("the agent and {endpoint} do not trust each other: {reason}")]

@@ -19,7 +19,13 @@ struct Stamp {
 
 impl Files {
     pub(super) fn stamped(files: Vec<PathBuf>) -> Self {
-        Self(files.into_iter().map(|file| (stamp(&file), file)).map(|(stamp, file)| (file, stamp)).collect())
+        Self(
+            files
+                .into_iter()
+                .map(|file| (stamp(&file), file))
+                .map(|(stamp, file)| (file, stamp))
+                .collect(),
+        )
     }
 
     /// A few `stat` calls on local files: microseconds, so they are made in place.

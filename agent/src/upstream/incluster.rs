@@ -24,14 +24,25 @@ pub struct ServiceAccount {
 
 impl ServiceAccount {
     /// Looks for the API server with `variable`, which reads the environment.
-    pub fn find(dir: &Path, variable: impl Fn(&'static str) -> Option<String>) -> Result<Self, Error> {
-        let required = |name| variable(name).filter(|value| !value.is_empty()).ok_or(Error::NotInCluster { variable: name });
+    pub fn find(
+        dir: &Path,
+        variable: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let required = |name| {
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .ok_or(Error::NotInCluster { variable: name })
+        };
         let port = required(PORT_VARIABLE)?;
         let port = port.parse().map_err(|_| Error::Address {
             variable: PORT_VARIABLE,
             reason: format!("{port:?} is not a port"),
         })?;
-        Ok(Self { dir: dir.to_owned(), host: required(HOST_VARIABLE)?, port })
+        Ok(Self {
+            dir: dir.to_owned(),
+            host: required(HOST_VARIABLE)?,
+            port,
+        })
     }
 
     pub(super) fn files(&self) -> Vec<PathBuf> {
@@ -49,7 +60,10 @@ impl ServiceAccount {
                 prefix: String::new(),
             },
             tls: Some(Arc::new(tls::finish(config, Some(pem)))),
-            authorization: Authorization::Header(tls::bearer_file("service account token", &self.token())?),
+            authorization: Authorization::Header(tls::bearer_file(
+                "service account token",
+                &self.token(),
+            )?),
         })
     }
 

@@ -25,8 +25,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Body>, driver: AbortOnDropHandle<()>, tls: Option<Arc<Tls>>) -> Self {
-        Self { sender, _driver: driver, tls }
+    pub(super) fn new(
+        sender: SendRequest<Body>,
+        driver: AbortOnDropHandle<()>,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
+        Self {
+            sender,
+            _driver: driver,
+            tls,
+        }
     }
 
     fn trusts(&self, tls: Option<&Arc<Tls>>) -> bool {
@@ -47,7 +55,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(limit: usize) -> Self {
-        Self { idle: Mutex::default(), limit }
+        Self {
+            idle: Mutex::default(),
+            limit,
+        }
     }
 
     /// An open connection made under `tls`, if there is one. All others made under another one are closed.
@@ -76,6 +87,8 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<(Instant, Connection)>> {
-        self.idle.lock().expect("no code panics while it holds this lock")
+        self.idle
+            .lock()
+            .expect("no code panics while it holds this lock")
     }
 }
