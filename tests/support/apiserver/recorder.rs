@@ -106,14 +106,23 @@ impl Received {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { memory: Arc::default(), changes: watch::Sender::new(0) }
+        Self {
+            memory: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
 impl Recorder {
     /// All requests that arrived, oldest first (the last 16,384 of them).
     pub fn received(&self) -> Vec<Received> {
-        self.memory.lock().unwrap().requests.iter().cloned().collect()
+        self.memory
+            .lock()
+            .unwrap()
+            .requests
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// How many requests ever arrived.
@@ -131,16 +140,27 @@ impl Recorder {
 
     /// The first request that satisfies `wanted`, now or within the deadline. It is asked again at every change: also when
     /// more of a body arrives, and when a client goes away.
-    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Received) -> bool) -> Result<Received> {
-        self.wait_until(what, |memory| memory.requests.iter().find(|request| wanted(request)).cloned())
-            .await
-            .with_context(|| format!("arrived: {:#?}", self.received()))
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        wanted: impl Fn(&Received) -> bool,
+    ) -> Result<Received> {
+        self.wait_until(what, |memory| {
+            memory
+                .requests
+                .iter()
+                .find(|request| wanted(request))
+                .cloned()
+        })
+        .await
+        .with_context(|| format!("arrived: {:#?}", self.received()))
     }
 
     /// Waits until this many connections are open.
     pub async fn wait_for_connections(&self, open: usize) -> Result<()> {
         let what = format!("{open} open connections");
-        self.wait_until(&what, |memory| (memory.open() == open).then_some(())).await
+        self.wait_until(&what, |memory| (memory.open() == open).then_some(()))
+            .await
     }
 
     /// How many connections are open.
@@ -150,7 +170,13 @@ impl Recorder {
 
     /// The last 256 connections, open ones and closed ones.
     pub fn connections(&self) -> Vec<Connection> {
-        self.memory.lock().unwrap().connections.iter().map(|(connection, _)| connection.clone()).collect()
+        self.memory
+            .lock()
+            .unwrap()
+            .connections
+            .iter()
+            .map(|(connection, _)| connection.clone())
+            .collect()
     }
 
     /// How many connections were ever accepted.
@@ -162,8 +188,13 @@ impl Recorder {
     /// and what therefore is not among the requests.
     pub fn wire(&self, connection: u64) -> Vec<u8> {
         let memory = self.memory.lock().unwrap();
-        let found = memory.connections.iter().find(|(known, _)| known.number == connection);
-        found.map(|(_, wire)| wire.0.lock().unwrap().clone()).unwrap_or_default()
+        let found = memory
+            .connections
+            .iter()
+            .find(|(known, _)| known.number == connection);
+        found
+            .map(|(_, wire)| wire.0.lock().unwrap().clone())
+            .unwrap_or_default()
     }
 
     async fn wait_until<T>(&self, what: &str, found: impl Fn(&Memory) -> Option<T>) -> Result<T> {
@@ -185,7 +216,15 @@ impl Recorder {
         let mut memory = self.memory.lock().unwrap();
         let number = memory.connections_ever;
         memory.connections_ever += 1;
-        memory.connections.push_back((Connection { number, alpn, opened: Instant::now(), closed: None }, wire.clone()));
+        memory.connections.push_back((
+            Connection {
+                number,
+                alpn,
+                opened: Instant::now(),
+                closed: None,
+            },
+            wire.clone(),
+        ));
         memory.forget_closed_connections();
         drop(memory);
         self.changed();
@@ -194,7 +233,11 @@ impl Recorder {
 
     pub(super) fn disconnected(&self, number: u64) {
         let mut memory = self.memory.lock().unwrap();
-        if let Some((connection, _)) = memory.connections.iter_mut().find(|(known, _)| known.number == number) {
+        if let Some((connection, _)) = memory
+            .connections
+            .iter_mut()
+            .find(|(known, _)| known.number == number)
+        {
             connection.closed = Some(Instant::now());
         }
         drop(memory);
@@ -223,7 +266,10 @@ impl Recorder {
         }
         drop(memory);
         self.changed();
-        Entry { recorder: self.clone(), number }
+        Entry {
+            recorder: self.clone(),
+            number,
+        }
     }
 
     fn changed(&self) {
@@ -233,12 +279,21 @@ impl Recorder {
 
 impl Memory {
     fn open(&self) -> usize {
-        self.connections.iter().filter(|(connection, _)| connection.closed.is_none()).count()
+        self.connections
+            .iter()
+            .filter(|(connection, _)| connection.closed.is_none())
+            .count()
     }
 
     fn forget_closed_connections(&mut self) {
         while self.connections.len() > CONNECTIONS {
-            let Some(oldest) = self.connections.iter().position(|(connection, _)| connection.closed.is_some()) else { return };
+            let Some(oldest) = self
+                .connections
+                .iter()
+                .position(|(connection, _)| connection.closed.is_some())
+            else {
+                return;
+            };
             self.connections.remove(oldest);
         }
     }
@@ -263,7 +318,10 @@ impl Entry {
     pub(super) fn update(&self, change: impl FnOnce(&mut Received)) {
         let mut memory = self.recorder.memory.lock().unwrap();
         let first = memory.first;
-        let index = self.number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        let index = self
+            .number
+            .checked_sub(first)
+            .and_then(|index| usize::try_from(index).ok());
         if let Some(request) = index.and_then(|index| memory.requests.get_mut(index)) {
             change(request);
         }
@@ -281,13 +339,17 @@ pub(super) struct Answering {
 
 impl Answering {
     pub(super) fn new(entry: Entry) -> Self {
-        Self { entry, answered: false }
+        Self {
+            entry,
+            answered: false,
+        }
     }
 
     pub(super) fn answered(&mut self) {
         if !self.answered {
             self.answered = true;
-            self.entry.update(|request| request.end = End::Answered(Instant::now()));
+            self.entry
+                .update(|request| request.end = End::Answered(Instant::now()));
         }
     }
 }
@@ -295,24 +357,34 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         if !self.answered {
-            self.entry.update(|request| request.end = End::Gone(Instant::now()));
+            self.entry
+                .update(|request| request.end = End::Gone(Instant::now()));
         }
     }
 }
 
 pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn values(pairs: &[(String, Vec<u8>)], wanted: &str) -> Vec<String> {
-    let same = pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-    same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+    let same = pairs
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    same.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        .collect()
 }
 
 fn target(head: &Parts) -> String {
     // Over HTTP/2 hyper puts scheme and authority into the URI; they were never in the path.
     if head.version == Version::HTTP_2 {
-        return head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        return head
+            .uri
+            .path_and_query()
+            .map_or_else(String::new, ToString::to_string);
     }
     head.uri.to_string()
 }
