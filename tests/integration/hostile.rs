@@ -3,14 +3,19 @@
 //! One invariant holds for every case, whatever its own expectation: nothing arrives but the case's own target, byte for byte,
 //! and what arrives carries exactly the identity that an honest request of the same job carries.
 
+mod send;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ci_tunnel_tests::apiserver::{ApiServer, Received};
-use ci_tunnel_tests::client::{Answer, Client, Http, Part, Raw, RawH2};
-use serde_json::Value;
+use ci_tunnel_tests::client::{Client, Http};
+
+use self::send::{Outcome, send};
 
 /// Where hostile requests go.
 #[derive(Debug)]
@@ -71,16 +76,6 @@ pub enum Expect {
     Refused(u16),
     /// Any answer or none: only what arrives counts.
     Harmless,
-}
-
-/// What came back.
-#[derive(Debug, Default)]
-struct Outcome {
-    /// None: closed or reset without an answer.
-    status: Option<u16>,
-    /// None over HTTP/2, where the raw client reads the status alone.
-    body: Option<Vec<u8>>,
-    challenged: bool,
 }
 
 /// Runs all cases and reports every failure.
@@ -152,93 +147,6 @@ async fn honest(front: &Front<'_>, client: &Client, target: &str) -> Result<Rece
         .await
 }
 
-async fn send(front: &Front<'_>, wire: &Wire) -> Result<Outcome> {
-    match wire {
-        Wire::H1(text) => send_h1(front, text, false, LIMIT).await,
-        Wire::H1Cut(text) => send_h1(front, text, true, LIMIT).await,
-        Wire::H1Silence(text) => send_h1(front, text, false, front.head_timeout + LIMIT).await,
-        Wire::H2(parts) => send_h2(front, parts).await,
-    }
-}
-
-const LIMIT: Duration = Duration::from_secs(5);
-
-async fn send_h1(front: &Front<'_>, text: &str, cut: bool, limit: Duration) -> Result<Outcome> {
-    let mut raw = Raw::connect(front.addr, front.ca_pem, "http/1.1").await?;
-    // The front may refuse, and close, before it has read all.
-    let _ = raw.write(front.fill(text)).await;
-    if cut {
-        let _ = raw.half_close().await;
-    }
-    let response = raw.response_within(limit).await?;
-    let _ = raw.half_close().await;
-    raw.rest(limit)
-        .await
-        .context("the connection stays open after its client has ended it")?;
-    let Some(response) = response else {
-        return Ok(Outcome::default());
-    };
-    Ok(Outcome {
-        status: Some(response.status),
-        challenged: response.header("www-authenticate").is_some(),
-        body: Some(response.body),
-    })
-}
-
-async fn send_h2(front: &Front<'_>, parts: &[H2]) -> Result<Outcome> {
-    let mut raw = RawH2::connect(front.addr, front.ca_pem).await?;
-    let parts: Vec<_> = parts.iter().map(|part| part.filled(front)).collect();
-    let pairs: Vec<Vec<(&str, &str)>> = parts.iter().map(H2::pairs).collect();
-    let borrowed = parts.iter().zip(&pairs).map(|(part, pairs)| match part {
-        H2::Headers(_) => Part::Headers(pairs),
-        H2::Data(data) => Part::Data(data.as_bytes()),
-    });
-    let Ok(stream) = raw.request(&borrowed.collect::<Vec<_>>()).await else {
-        return Ok(Outcome::default());
-    };
-    let status = match raw.answer(stream).await? {
-        Answer::Status(status) => Some(status),
-        Answer::Reset(_) | Answer::Closed(_) => None,
-    };
-    Ok(Outcome {
-        status,
-        ..Outcome::default()
-    })
-}
-
-impl Front<'_> {
-    fn fill(&self, text: &str) -> String {
-        let host = self.addr.to_string();
-        text.replace("{token}", self.token)
-            .replace("{other}", self.other_agent_token)
-            .replace("{host}", &host)
-    }
-}
-
-impl H2 {
-    fn filled(&self, front: &Front<'_>) -> Self {
-        match self {
-            Self::Headers(pairs) => Self::Headers(
-                pairs
-                    .iter()
-                    .map(|(name, value)| (name.clone(), front.fill(value)))
-                    .collect(),
-            ),
-            Self::Data(data) => Self::Data(data),
-        }
-    }
-
-    fn pairs(&self) -> Vec<(&str, &str)> {
-        match self {
-            Self::Headers(pairs) => pairs
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect(),
-            Self::Data(_) => Vec::new(),
-        }
-    }
-}
-
 impl Case {
     fn check_outcome(&self, outcome: &Outcome) -> Result<()> {
         match (self.expect, outcome.status) {
@@ -294,30 +202,6 @@ impl Case {
     }
 }
 
-impl Outcome {
-    fn check_wording(&self, status: u16, answered_behind: bool) -> Result<()> {
-        let (Some(body), false) = (&self.body, answered_behind || status < 400) else {
-            return Ok(());
-        };
-        ensure!(
-            status != 401 || self.challenged,
-            "401 without WWW-Authenticate"
-        );
-        let body: Value = serde_json::from_slice(body).context("the refusal is no JSON")?;
-        ensure!(
-            body["kind"] == "Status" && body["code"] == status,
-            "the refusal is no Kubernetes Status: {body}"
-        );
-        ensure!(
-            body["message"]
-                .as_str()
-                .is_some_and(|message| !message.is_empty()),
-            "the refusal says nothing: {body}"
-        );
-        Ok(())
-    }
-}
-
 /// The headers by which an API server knows who asks, sorted.
 fn identity(request: &Received) -> Vec<String> {
     let is_identity = |name: &str| {
@@ -352,6 +236,3 @@ fn render(requests: &[Received]) -> String {
         )
     })
 }
-
-#[cfg(test)]
-mod tests;

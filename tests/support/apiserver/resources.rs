@@ -1,5 +1,7 @@
 //! The REST verbs of Kubernetes over the [`Store`](super::store::Store): get, list, watch, create, update, patch, delete.
 
+mod place;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,20 +12,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::place::{Place, Selector};
 use super::body::{Feed, Piece};
-use super::discovery::KINDS;
 use super::reply::{self, Reply};
 use super::routes::Call;
 use super::{State, table};
-
-/// What a path below `/api/v1` names.
-#[derive(Debug, Clone)]
-struct Place {
-    resource: String,
-    kind: &'static str,
-    namespace: Option<String>,
-    name: Option<String>,
-}
 
 pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
     let Some(place) = Place::read(segments) else {
@@ -219,76 +212,6 @@ async fn delete(call: Call, place: &Place, name: &str) -> Reply {
             &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
         ),
         None => place.missing(name),
-    }
-}
-
-impl Place {
-    fn read(segments: &[&str]) -> Option<Self> {
-        let text = |text: &&str| Some((*text).to_owned());
-        let (namespace, resource, name) = match segments {
-            ["namespaces"] => (None, "namespaces", None),
-            ["namespaces", name] => (None, "namespaces", text(name)),
-            ["namespaces", namespace, resource] => (text(namespace), *resource, None),
-            ["namespaces", namespace, resource, name] => (text(namespace), *resource, text(name)),
-            [resource] => (None, *resource, None),
-            _ => return None,
-        };
-        let known = KINDS.iter().find(|kind| kind.resource == resource)?;
-        Some(Self {
-            resource: resource.to_owned(),
-            kind: known.kind,
-            namespace,
-            name,
-        })
-    }
-
-    fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or_default()
-    }
-
-    fn put(&self, state: &State, name: &str, mut object: Value) -> Value {
-        object["kind"] = self.kind.into();
-        object["metadata"]["name"] = name.into();
-        if let Some(namespace) = &self.namespace {
-            object["metadata"]["namespace"] = namespace.as_str().into();
-        }
-        state.store.put(&self.resource, object)
-    }
-
-    fn missing(&self, name: &str) -> Reply {
-        reply::not_found(&format!("{} {name:?}", self.resource))
-    }
-}
-
-/// The selectors that kubectl's commands need: one name, labels that are equal.
-struct Selector {
-    name: Option<String>,
-    labels: Vec<(String, String)>,
-}
-
-impl Selector {
-    fn of(call: &Call) -> Self {
-        let field = call.text("fieldSelector").unwrap_or_default();
-        let labels = call.text("labelSelector").unwrap_or_default();
-        let pair = |term: &str| {
-            term.split_once('=')
-                .map(|(key, value)| (key.to_owned(), value.trim_start_matches('=').to_owned()))
-        };
-        Self {
-            name: field.strip_prefix("metadata.name=").map(str::to_owned),
-            labels: labels.split(',').filter_map(pair).collect(),
-        }
-    }
-
-    fn selects(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        self.name
-            .as_deref()
-            .is_none_or(|name| metadata["name"] == name)
-            && self
-                .labels
-                .iter()
-                .all(|(key, value)| metadata["labels"][key] == value.as_str())
     }
 }
 
