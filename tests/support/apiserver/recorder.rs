@@ -80,7 +80,18 @@ impl Recorder {
                 .cloned()
         })
         .await
-        .with_context(|| format!("arrived: {:#?}", self.received()))
+        .with_context(|| format!("arrived so far: {}", self.summary()))
+    }
+
+    /// A line a request, without headers: they may carry credentials.
+    fn summary(&self) -> String {
+        let line = |request: &Received| {
+            format!(
+                "\n  {} {} {:?}",
+                request.method, request.target, request.end
+            )
+        };
+        self.received().iter().map(line).collect()
     }
 
     /// Waits until this many connections are open.
