@@ -1,0 +1,21 @@
+//! Who may use an agent, and as whom: the rules of `.gitlab/agents/<name>/config.yaml` and the decision by them.
+//!
+//! Pure: no clock, no network, no file. `docs/configuration-agent.md` tells the rules' author the same.
+//!
+//! ```text
+//! config.yaml ─ parse ─▶ Rules ─┐
+//! credential ─▶ JobIdentity ────┼─ decide ─▶ Permit: rule, identity in the cluster
+//! agent ────────────────────────┘         └▶ Denied: nearest rule, failed conditions
+//! ```
+
+mod condition;
+mod decide;
+pub mod glob;
+mod impersonate;
+mod parse;
+mod rules;
+pub mod template;
+
+pub use condition::{Condition, Failure};
+pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
+pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, RuleRef, Rules, Tier};

@@ -1,0 +1,228 @@
+//! The decision: may this job use this agent, by which rule, and as whom.
+//!
+//! Tiers are asked from the nearest outwards and the first that names the job's project decides alone. Within it the
+//! entries are tried in file order and the first whose conditions all hold wins. [`decide`] and [`explain`] read the
+//! same tiers and entries through the same functions; `explain` only keeps what `decide` forgets.
+
+use std::fmt;
+
+use ci_tunnel::protocol::identity::KubernetesIdentity;
+
+use super::condition::Failure;
+use super::impersonate::Source;
+use super::rules::{Entry, RuleRef, Rules};
+use super::template::Unrenderable;
+use crate::identity::{Agent, JobIdentity, ProjectPath};
+
+/// A job may use an agent: by which rule, and as whom. Only [`decide`] makes one.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    rule: RuleRef,
+    access_as: AccessAs,
+    identity: KubernetesIdentity,
+    default_namespace: Option<String>,
+}
+
+/// The kind of identity that a rule gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessAs {
+    /// The agent's own; the only kind under which a job may impersonate others itself (`kubectl --as`).
+    Agent,
+    CiJob,
+    CiUser,
+    Impersonate,
+}
+
+/// A job may not use an agent. The text is for the owner of the job: it speaks of rules that name the job's project alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error(
+        "no rule of the agent's configuration names the project {project}, a group of it, or all projects"
+    )]
+    NotNamed { project: ProjectPath },
+    /// The entry that the fewest conditions speak against, the first of those.
+    #[error("{rule} names the project {project}, but {}", list(failures))]
+    Conditions {
+        project: ProjectPath,
+        rule: RuleRef,
+        failures: Vec<Failure>,
+    },
+    /// Conditions hold, but there is no identity to act as. Entries below are not tried: they may give more.
+    #[error("{rule} lets the job in, but has no identity for it: {reason}")]
+    Identity { rule: RuleRef, reason: Unrenderable },
+}
+
+/// Decides whether `job` may use `agent`.
+pub fn decide(job: &JobIdentity, agent: &Agent, rules: &Rules) -> Result<Permit, Denied> {
+    let project = &job.project.path;
+    let mut tiers = rules.tiers(project, &agent.project);
+    let tier = tiers.next().ok_or_else(|| Denied::NotNamed {
+        project: project.clone(),
+    })?;
+    judge(&tier, job, agent)
+}
+
+/// What was decided, and how each entry that names the job's project took part.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    pub agent: Agent,
+    pub project: ProjectPath,
+    pub decision: Result<Permit, Denied>,
+    pub considered: Vec<Considered>,
+}
+
+/// An entry's part in a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    pub rule: RuleRef,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Conditions that do not hold.
+    Failed(Vec<Failure>),
+    /// The decision was made by an entry of the same tier that stands before it.
+    NotReached,
+    /// The decision was made by a nearer tier, whatever this entry says.
+    Outranked,
+    /// The entry decided.
+    Won,
+}
+
+/// Decides as [`decide`] does and keeps the reasons.
+pub fn explain(job: &JobIdentity, agent: &Agent, rules: &Rules) -> Explanation {
+    let project = &job.project.path;
+    let mut considered = Vec::new();
+    for (depth, tier) in rules.tiers(project, &agent.project).enumerate() {
+        let mut decided = None;
+        for entry in tier {
+            let outcome = match decided {
+                _ if depth > 0 => Outcome::Outranked,
+                Some(()) => Outcome::NotReached,
+                None => part(entry, job),
+            };
+            decided = decided.or((outcome == Outcome::Won).then_some(()));
+            considered.push(Considered {
+                rule: entry.rule.clone(),
+                outcome,
+            });
+        }
+    }
+    Explanation {
+        agent: agent.clone(),
+        project: project.clone(),
+        decision: decide(job, agent, rules),
+        considered,
+    }
+}
+
+fn part(entry: &Entry, job: &JobIdentity) -> Outcome {
+    if entry.conditions.hold(job) {
+        Outcome::Won
+    } else {
+        Outcome::Failed(entry.conditions.failures(job))
+    }
+}
+
+/// The first entry whose conditions hold; else the denial by the nearest.
+fn judge(tier: &[&Entry], job: &JobIdentity, agent: &Agent) -> Result<Permit, Denied> {
+    match tier.iter().find(|entry| entry.conditions.hold(job)) {
+        Some(entry) => permit(entry, job, agent),
+        None => Err(nearest(tier, job)),
+    }
+}
+
+fn permit(entry: &Entry, job: &JobIdentity, agent: &Agent) -> Result<Permit, Denied> {
+    let refuse = |reason| Denied::Identity {
+        rule: entry.rule.clone(),
+        reason,
+    };
+    Ok(Permit {
+        rule: entry.rule.clone(),
+        access_as: AccessAs::from(&entry.source),
+        identity: entry.source.identity(job, agent).map_err(refuse)?,
+        default_namespace: entry.default_namespace.clone(),
+    })
+}
+
+fn nearest(tier: &[&Entry], job: &JobIdentity) -> Denied {
+    let project = job.project.path.clone();
+    let judged = tier
+        .iter()
+        .map(|entry| (entry, entry.conditions.failures(job)));
+    match judged.min_by_key(|(_, failures)| failures.len()) {
+        Some((entry, failures)) => Denied::Conditions {
+            project,
+            rule: entry.rule.clone(),
+            failures,
+        },
+        None => Denied::NotNamed { project },
+    }
+}
+
+fn list(failures: &[Failure]) -> String {
+    failures
+        .iter()
+        .map(|failure| failure.reason.as_str())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+impl Permit {
+    pub fn identity(&self) -> &KubernetesIdentity {
+        &self.identity
+    }
+
+    pub fn rule(&self) -> &RuleRef {
+        &self.rule
+    }
+
+    pub fn access_as(&self) -> AccessAs {
+        self.access_as
+    }
+
+    /// The namespace of the job's kubeconfig context. It limits nothing.
+    pub fn default_namespace(&self) -> Option<&str> {
+        self.default_namespace.as_deref()
+    }
+}
+
+/// Equal permits allow the same thing. By which line is not compared: a running request must not be cut because a
+/// comment moved its rule down.
+impl PartialEq for Permit {
+    fn eq(&self, other: &Self) -> bool {
+        self.access_as == other.access_as && self.identity == other.identity
+    }
+}
+
+impl Eq for Permit {}
+
+impl From<&Source> for AccessAs {
+    fn from(source: &Source) -> Self {
+        match source {
+            Source::Agent => Self::Agent,
+            Source::CiJob => Self::CiJob,
+            Source::CiUser => Self::CiUser,
+            Source::Impersonate(_) => Self::Impersonate,
+        }
+    }
+}
+
+impl AccessAs {
+    /// The name as the file writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::CiJob => "ci_job",
+            Self::CiUser => "ci_user",
+            Self::Impersonate => "impersonate",
+        }
+    }
+}
+
+impl fmt::Display for AccessAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

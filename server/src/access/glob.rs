@@ -1,0 +1,201 @@
+//! Anchored patterns for environments, refs and the like: `*` stays within a `/` segment, `**` crosses.
+//!
+//! Every other character stands for itself. Matching is by a set of states, so its time is bounded by
+//! pattern length × text length whatever the pattern.
+
+use std::fmt;
+
+/// A checked pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob {
+    text: String,
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Literal(char),
+    /// Any characters but `/`, also none.
+    Segment,
+    /// Any characters, also none.
+    Any,
+}
+
+/// Why a text is no pattern: each is a mistake that would otherwise lie in the file as a rule that never matches.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("is empty: write \"**\" to match everything")]
+    Empty,
+    #[error("is longer than {MAX_LENGTH} bytes")]
+    TooLong,
+    #[error("begins or ends with a space or holds a control character")]
+    Space,
+    #[error("has three stars in a row: \"*\" matches within a segment, \"**\" across segments")]
+    Stars,
+    #[error(
+        "looks like a regular expression: patterns are plain text with \"*\" and \"**\", matched as a whole"
+    )]
+    RegularExpression,
+    #[error("begins with \"!\": exclusions are not supported, list what is allowed")]
+    Exclusion,
+}
+
+const MAX_LENGTH: usize = 1024;
+
+impl Glob {
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        check(text)?;
+        let mut tokens = Vec::with_capacity(text.len());
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            tokens.push(match character {
+                '*' if characters.next_if_eq(&'*').is_some() => Token::Any,
+                '*' => Token::Segment,
+                literal => Token::Literal(literal),
+            });
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            tokens,
+        })
+    }
+
+    /// The pattern matches the whole of `text`.
+    pub fn matches(&self, text: &str) -> bool {
+        if self
+            .tokens
+            .iter()
+            .all(|token| matches!(token, Token::Literal(_)))
+        {
+            return self.text == text;
+        }
+        let mut states = vec![false; self.tokens.len() + 1];
+        states[0] = true;
+        self.skip_stars(&mut states);
+        for character in text.chars() {
+            states = self.step(&states, character);
+        }
+        states[self.tokens.len()]
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// State `n` means: the first `n` tokens have matched all that was read.
+    fn step(&self, states: &[bool], character: char) -> Vec<bool> {
+        let mut next = vec![false; states.len()];
+        for (at, token) in self.tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
+            match token {
+                Token::Literal(literal) => next[at + 1] |= *literal == character,
+                Token::Segment => next[at] |= character != '/',
+                Token::Any => next[at] = true,
+            }
+        }
+        self.skip_stars(&mut next);
+        next
+    }
+
+    /// A star may match nothing.
+    fn skip_stars(&self, states: &mut [bool]) {
+        for (at, token) in self.tokens.iter().enumerate() {
+            if states[at] && matches!(token, Token::Segment | Token::Any) {
+                states[at + 1] = true;
+            }
+        }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+fn check(text: &str) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::Empty);
+    }
+    if text.len() > MAX_LENGTH {
+        return Err(Error::TooLong);
+    }
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err(Error::Space);
+    }
+    if text.contains("***") {
+        return Err(Error::Stars);
+    }
+    if text.starts_with('!') {
+        return Err(Error::Exclusion);
+    }
+    // No name of a branch, tag, environment or user begins with these, and none ends with the last but a variable's.
+    let delimited = text.starts_with('/') || text.starts_with('^');
+    if delimited || text.ends_with('$') {
+        return Err(Error::RegularExpression);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Glob::parse(pattern).expect(pattern).matches(text)
+    }
+
+    #[test]
+    fn a_pattern_is_anchored_and_plain() {
+        assert!(matches("prod", "prod"));
+        for text in ["nonprod", "production", "Prod", ""] {
+            assert!(!matches("prod", text), "{text}");
+            assert!(
+                !matches("review/*", &format!("old-review/{text}")),
+                "{text}"
+            );
+        }
+        assert!(matches("v1.*", "v1.2"));
+        assert!(!matches("v1.*", "v122"));
+        assert!(matches("a+(b)[c]?", "a+(b)[c]?"));
+        assert!(!matches("a+(b)[c]?", "aab"));
+    }
+
+    #[test]
+    fn one_star_stays_within_a_segment_and_two_cross() {
+        assert!(matches("review/*", "review/x"));
+        assert!(matches("review/*", "review/"));
+        assert!(!matches("review/*", "review/x/y"));
+        assert!(!matches("review/*", "review"));
+        assert!(matches("review/**", "review/x/y"));
+        assert!(matches("**", ""));
+        assert!(matches("*", "main"));
+        assert!(!matches("*", "feature/main"));
+        assert!(matches("*/release-*", "team/release-7"));
+        assert!(matches("**-eu/*-x", "a/b-eu/c-x"));
+        assert!(!matches("**-eu/*-x", "a/b-eu/c/d-x"));
+    }
+
+    #[test]
+    fn a_malicious_pattern_costs_no_more_than_its_length_times_the_text() {
+        let pattern = Glob::parse(&"*a".repeat(500)).unwrap();
+        assert!(!pattern.matches(&"a".repeat(499)));
+        assert!(!pattern.matches(&format!("{}b", "a".repeat(2000))));
+    }
+
+    #[test]
+    fn likely_mistakes_are_refused() {
+        for (text, error) in [
+            ("", Error::Empty),
+            (" main", Error::Space),
+            ("ma\nin", Error::Space),
+            ("a***b", Error::Stars),
+            ("^main$", Error::RegularExpression),
+            ("/^main/", Error::RegularExpression),
+            ("main$", Error::RegularExpression),
+            ("!main", Error::Exclusion),
+        ] {
+            assert_eq!(Glob::parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(Glob::parse(&"a".repeat(1025)), Err(Error::TooLong));
+    }
+}

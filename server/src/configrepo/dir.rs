@@ -1,0 +1,204 @@
+//! Directories of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below their roots.
+
+use std::collections::HashMap;
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::File;
+use super::{Error, Snapshot, key};
+use crate::identity::{AgentName, ProjectPath};
+
+/// The roots, and what is known of the files below them.
+pub(super) struct Directories {
+    roots: Vec<Root>,
+    files: HashMap<PathBuf, File>,
+}
+
+struct Root {
+    path: PathBuf,
+    /// Without symlinks: what every file must resolve to be below.
+    real: PathBuf,
+}
+
+/// What one look at the roots found.
+#[derive(Default)]
+struct Found {
+    files: Vec<Agent>,
+    /// Directories that could not be read now. What was known below them stays in force.
+    unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+struct Agent {
+    project: ProjectPath,
+    name: AgentName,
+    file: PathBuf,
+    root: PathBuf,
+}
+
+/// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
+const MAX_DEPTH: usize = 32;
+
+impl Directories {
+    pub(super) fn open(paths: Vec<PathBuf>) -> Result<Self, Error> {
+        let roots = paths
+            .into_iter()
+            .map(Root::open)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            roots,
+            files: HashMap::new(),
+        })
+    }
+
+    /// Looks at all files; those that did not change keep their rules as they are.
+    pub(super) fn read(&mut self) -> Snapshot {
+        let mut found = Found::default();
+        for root in &self.roots {
+            found.look(root);
+        }
+        let mut before = std::mem::take(&mut self.files);
+        let mut snapshot = Snapshot::default();
+        for agent in found.files {
+            let file = match before.remove(&agent.file) {
+                Some(known) => known.refresh(&agent.root),
+                None => File::read(agent.project, agent.name, agent.file, &agent.root),
+            };
+            self.keep(&mut snapshot, file);
+        }
+        for (path, file) in before {
+            match found
+                .unreadable
+                .iter()
+                .find(|(directory, _)| path.starts_with(directory))
+            {
+                Some((directory, error)) => {
+                    let problem = format!("{}: {error}", directory.display());
+                    self.keep(&mut snapshot, file.with_problem(problem));
+                }
+                None => tracing::info!(file = %path.display(), "agent configuration is gone"),
+            }
+        }
+        snapshot
+    }
+
+    fn keep(&mut self, snapshot: &mut Snapshot, file: File) {
+        let agent = file.agent();
+        let other = snapshot
+            .agents
+            .entry(key(&agent.project, &agent.name))
+            .or_insert_with(|| Arc::clone(agent));
+        if other.file != agent.file {
+            tracing::debug!(file = %agent.file.display(), used = %other.file.display(), "agent has several files");
+        }
+        self.files.insert(agent.file.clone(), file);
+    }
+}
+
+impl Root {
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        let real = path.canonicalize().map_err(|source| Error::Directory {
+            directory: path.clone(),
+            source,
+        })?;
+        if real.is_dir() {
+            Ok(Self { path, real })
+        } else {
+            Err(Error::NotADirectory(path))
+        }
+    }
+}
+
+impl Found {
+    fn look(&mut self, root: &Root) {
+        match root.path.canonicalize() {
+            // The root itself may be a symlink that is swapped.
+            Ok(real) => self.directory(
+                &Root {
+                    path: root.path.clone(),
+                    real,
+                },
+                &root.path,
+                MAX_DEPTH,
+            ),
+            Err(error) => self.unreadable.push((root.path.clone(), error)),
+        }
+    }
+
+    /// A project has no projects below it, so what lies beside `.gitlab` is not looked at.
+    fn directory(&mut self, root: &Root, directory: &Path, depth: usize) {
+        let agents = directory.join(".gitlab/agents");
+        if agents.is_dir() {
+            return self.project(root, directory, &agents);
+        }
+        for entry in self.entries(directory) {
+            let name = entry.file_name();
+            // `..data` and its like are how a mounted ConfigMap is swapped; its files are reached by their own names.
+            let skipped = name == ".git" || name.as_encoded_bytes().starts_with(b"..");
+            if depth > 0 && !skipped && is_directory_within(&entry, &root.real) {
+                self.directory(root, &entry.path(), depth - 1);
+            }
+        }
+    }
+
+    fn project(&mut self, root: &Root, directory: &Path, agents: &Path) {
+        let path = directory
+            .strip_prefix(&root.path)
+            .ok()
+            .and_then(Path::to_str);
+        let Some(project) = path.and_then(|path| path.parse::<ProjectPath>().ok()) else {
+            return tracing::warn!(directory = %directory.display(), "not the path of a project: its agents are ignored");
+        };
+        for entry in self.entries(agents) {
+            let file = entry.path().join("config.yaml");
+            let name = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<AgentName>().ok());
+            match name {
+                // A link that leads nowhere is there, and a problem to tell of, not a missing file.
+                Some(name) if file.symlink_metadata().is_ok() => {
+                    self.files.push(Agent {
+                        project: project.clone(),
+                        name,
+                        file,
+                        root: root.real.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    tracing::debug!(directory = %entry.path().display(), "not the name of an agent: ignored")
+                }
+            }
+        }
+    }
+
+    /// In the order of their names, so that it does not change from one look to the next.
+    fn entries(&mut self, directory: &Path) -> Vec<DirEntry> {
+        let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            // Removed since its parent was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                self.unreadable.push((directory.to_owned(), error));
+                Vec::new()
+            }
+        };
+        entries.sort_by_key(DirEntry::file_name);
+        entries
+    }
+}
+
+/// Symlinks may lead anywhere below the root, but not out of it.
+fn is_directory_within(entry: &DirEntry, root: &Path) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => entry
+            .path()
+            .canonicalize()
+            .is_ok_and(|real| real.is_dir() && real.starts_with(root)),
+        Ok(kind) => kind.is_dir(),
+        Err(_) => false,
+    }
+}
