@@ -2,3 +2,5 @@
 
 pub mod document;
 pub mod load;
+pub mod net;
+pub mod value;

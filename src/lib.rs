@@ -4,4 +4,7 @@
 //! `transport` → `protocol`, `config`; `runtime` → `config`; `kube`, `protocol` and `config` name no one.
 
 pub mod config;
+pub mod kube;
 pub mod protocol;
+pub mod runtime;
+pub mod transport;

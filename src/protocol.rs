@@ -26,3 +26,6 @@ pub const MAX_DATA_FRAME: u64 = 1 << 30;
 
 /// The most headers (or trailers) in one head.
 pub const MAX_HEADERS: usize = 256;
+
+#[cfg(test)]
+mod tests;

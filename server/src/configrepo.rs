@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Rules;
-use crate::identity::{AgentName, ProjectPath};
+use crate::identity::{Agent, AgentName, ProjectPath};
 use dir::Directories;
 
 /// `config_repositories` in the server's file.
@@ -68,6 +68,11 @@ impl Snapshot {
     /// The rules of an agent; none when it has no file, which means [`Rules::default`].
     pub fn rules(&self, project: &ProjectPath, name: &AgentName) -> Option<&AgentRules> {
         self.agents.get(&key(project, name)).map(Arc::as_ref)
+    }
+
+    /// The rules in force for an agent, with or without a file.
+    pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
+        self.rules(&agent.project, &agent.name).map_or_else(Arc::default, |found| Arc::clone(&found.rules))
     }
 
     /// All agents that have a file, in no order.

@@ -116,7 +116,9 @@ pub enum Invalid {
     AgentName(String),
     #[error("{0:?} is not an agent id: a whole number over 0")]
     AgentId(String),
-    #[error("{0:?} is not a project path: segments of letters, digits, '_', '-', '.' joined by '/'")]
+    #[error(
+        "{0:?} is not a project path: segments of letters, digits, '_', '-', '.' joined by '/'"
+    )]
     ProjectPath(String),
 }
 
@@ -157,7 +159,9 @@ impl FromStr for AgentId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let digits = !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && !text.starts_with('0');
         match text.parse() {
             Ok(id) if digits => Ok(Self(id)),
             _ => Err(Invalid::AgentId(text.to_owned())),
@@ -174,7 +178,11 @@ impl FromStr for AgentName {
             && text.bytes().all(inner)
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if valid { Ok(Self(text.to_owned())) } else { Err(Invalid::AgentName(text.to_owned())) }
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::AgentName(text.to_owned()))
+        }
     }
 }
 
@@ -184,7 +192,10 @@ impl FromStr for ProjectPath {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let segment = |segment: &str| {
-            !segment.is_empty() && segment != "." && segment != ".." && segment.chars().all(character)
+            !segment.is_empty()
+                && segment != "."
+                && segment != ".."
+                && segment.chars().all(character)
         };
         if text.len() <= 1024 && text.split('/').all(segment) {
             Ok(Self(text.to_owned()))

@@ -57,7 +57,10 @@ impl Code {
 
     /// The code of this number; [`Code::Internal`] for a number we do not know.
     pub fn from_number(number: u64) -> Self {
-        Self::ALL.into_iter().find(|code| u64::from(*code as u32) == number).unwrap_or(Self::Internal)
+        Self::ALL
+            .into_iter()
+            .find(|code| u64::from(*code as u32) == number)
+            .unwrap_or(Self::Internal)
     }
 
     /// A short name for metrics and audit.

@@ -69,7 +69,11 @@ pub fn peek_varint(input: &[u8]) -> Option<(u64, usize)> {
     let first = *input.first()?;
     let length = 1usize << (first >> 6);
     let bytes = input.get(..length)?;
-    let value = bytes[1..].iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
+    let value = bytes[1..]
+        .iter()
+        .fold(u64::from(first & 0x3f), |value, byte| {
+            value << 8 | u64::from(*byte)
+        });
     Some((value, length))
 }
 
@@ -109,7 +113,10 @@ impl<'a> Writer<'a> {
     /// A field that holds a name and a value: the name's length as a varint, the name, the value.
     pub fn pair(&mut self, tag: u64, name: &[u8], value: &[u8]) {
         put_varint(self.out, tag);
-        put_varint(self.out, (varint_len(name.len() as u64) + name.len() + value.len()) as u64);
+        put_varint(
+            self.out,
+            (varint_len(name.len() as u64) + name.len() + value.len()) as u64,
+        );
         put_varint(self.out, name.len() as u64);
         self.out.put_slice(name);
         self.out.put_slice(value);
@@ -160,7 +167,11 @@ pub fn number(name: &'static str, value: &[u8]) -> Result<u64, Malformed> {
 /// The UTF-8 text that a field holds, `limit` bytes at most, without control characters.
 pub fn text(name: &'static str, value: &[u8], limit: usize) -> Result<String, Malformed> {
     if value.len() > limit {
-        return Err(Malformed::TooLong { what: name, length: value.len() as u64, limit: limit as u64 });
+        return Err(Malformed::TooLong {
+            what: name,
+            length: value.len() as u64,
+            limit: limit as u64,
+        });
     }
     let text = std::str::from_utf8(value).map_err(|_| Malformed::Invalid(name))?;
     if text.chars().any(char::is_control) {
@@ -172,7 +183,9 @@ pub fn text(name: &'static str, value: &[u8], limit: usize) -> Result<String, Ma
 /// The name and the value that a pair holds.
 pub fn pair(name: &'static str, value: &Bytes) -> Result<(Bytes, Bytes), Malformed> {
     let (length, at) = peek_varint(value).ok_or(Malformed::Invalid(name))?;
-    let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+    let end = usize::try_from(length)
+        .ok()
+        .and_then(|length| at.checked_add(length));
     match end {
         Some(end) if end <= value.len() => Ok((value.slice(at..end), value.slice(end..))),
         _ => Err(Malformed::Invalid(name)),

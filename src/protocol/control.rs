@@ -102,7 +102,9 @@ pub struct Configure {
 impl Message {
     /// Appends the message as a frame.
     pub fn encode(&self, out: &mut BytesMut) {
-        frame::put(out, self.kind(), |payload| self.encode_fields(&mut Writer::new(payload)));
+        frame::put(out, self.kind(), |payload| {
+            self.encode_fields(&mut Writer::new(payload))
+        });
     }
 
     fn kind(&self) -> Kind {
@@ -152,7 +154,9 @@ impl Message {
     /// # Errors
     /// A field is missing, too long or impossible; the kind belongs to another stream.
     pub fn decode(kind: u64, payload: Bytes) -> Result<Option<Self>, Malformed> {
-        let Some(known) = Kind::from_number(kind) else { return Ok(None) };
+        let Some(known) = Kind::from_number(kind) else {
+            return Ok(None);
+        };
         let fields = Fields::read(payload)?;
         Ok(Some(match known {
             Kind::Hello => Self::Hello(Hello {
@@ -174,13 +178,21 @@ impl Message {
             }),
             Kind::Ping => Self::Ping(fields.number(1, "sequence")?),
             Kind::Pong => Self::Pong(fields.number(1, "sequence")?),
-            Kind::Drain => Self::Drain { grace: Duration::from_millis(fields.number(1, "grace")?) },
+            Kind::Drain => Self::Drain {
+                grace: Duration::from_millis(fields.number(1, "grace")?),
+            },
             Kind::Health => Self::Health(Health {
                 ready: fields.number(1, "ready")? == 1,
                 message: fields.text(2, "message")?.unwrap_or_default(),
             }),
-            Kind::Configure => Self::Configure(Configure { log_level: fields.text(1, "log level")? }),
-            Kind::Data | Kind::RequestHead | Kind::ResponseHead | Kind::Trailers | Kind::Failure => {
+            Kind::Configure => Self::Configure(Configure {
+                log_level: fields.text(1, "log level")?,
+            }),
+            Kind::Data
+            | Kind::RequestHead
+            | Kind::ResponseHead
+            | Kind::Trailers
+            | Kind::Failure => {
                 return Err(Malformed::UnexpectedFrame(kind));
             }
         }))
@@ -195,7 +207,10 @@ impl Fields {
         let mut fields = Self([const { None }; 6]);
         let mut reader = Reader::new(payload);
         while let Some((tag, value)) = reader.field()? {
-            if let Some(slot) = usize::try_from(tag).ok().and_then(|tag| fields.0.get_mut(tag)) {
+            if let Some(slot) = usize::try_from(tag)
+                .ok()
+                .and_then(|tag| fields.0.get_mut(tag))
+            {
                 *slot = Some(value);
             }
         }
@@ -203,7 +218,10 @@ impl Fields {
     }
 
     fn text(&self, tag: usize, name: &'static str) -> Result<Option<String>, Malformed> {
-        self.0[tag].as_deref().map(|value| text(name, value, MAX_TEXT)).transpose()
+        self.0[tag]
+            .as_deref()
+            .map(|value| text(name, value, MAX_TEXT))
+            .transpose()
     }
 
     fn required(&self, tag: usize, name: &'static str) -> Result<String, Malformed> {
@@ -211,13 +229,20 @@ impl Fields {
     }
 
     fn number(&self, tag: usize, name: &'static str) -> Result<u64, Malformed> {
-        number(name, self.0[tag].as_deref().ok_or(Malformed::Missing(name))?)
+        number(
+            name,
+            self.0[tag].as_deref().ok_or(Malformed::Missing(name))?,
+        )
     }
 
     /// Sixty-four random bits do not fit a varint.
     fn instance(&self) -> Result<u64, Malformed> {
         let bytes = self.0[2].as_deref().ok_or(Malformed::Missing("instance"))?;
-        Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| Malformed::Invalid("instance"))?))
+        Ok(u64::from_be_bytes(
+            bytes
+                .try_into()
+                .map_err(|_| Malformed::Invalid("instance"))?,
+        ))
     }
 }
 

@@ -76,7 +76,11 @@ pub struct Header {
 pub fn peek(input: &[u8]) -> Option<Header> {
     let (kind, first) = peek_varint(input)?;
     let (length, second) = peek_varint(&input[first..])?;
-    Some(Header { kind, length, size: first + second })
+    Some(Header {
+        kind,
+        length,
+        size: first + second,
+    })
 }
 
 /// Takes one whole frame from the front of `input`; `Ok(None)` when more bytes are needed.
@@ -84,9 +88,15 @@ pub fn peek(input: &[u8]) -> Option<Header> {
 /// # Errors
 /// A payload longer than `limit`, before any of it is waited for.
 pub fn decode(input: &mut BytesMut, limit: u64) -> Result<Option<(u64, Bytes)>, Malformed> {
-    let Some(header) = peek(input) else { return Ok(None) };
+    let Some(header) = peek(input) else {
+        return Ok(None);
+    };
     if header.length > limit {
-        return Err(Malformed::TooLong { what: "a frame", length: header.length, limit });
+        return Err(Malformed::TooLong {
+            what: "a frame",
+            length: header.length,
+            limit,
+        });
     }
     let length = header.length as usize;
     if input.len() - header.size < length {

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use super::codec::{Malformed, Reader, Writer, number, pair, text};
 use super::frame::{self, Kind};
 use super::identity::{Impersonation, KubernetesIdentity};
-use super::{MAX_HEADERS, MAX_HEAD_FRAME};
+use super::{MAX_HEAD_FRAME, MAX_HEADERS};
 
 /// The head of a request, from the server to the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,14 +191,17 @@ impl RequestFields {
             request::AGENT => self.agent = Some(number("agent", value)?),
             request::REQUEST_ID => self.request_id = Some(text("request id", value, 128)?),
             request::METHOD => {
-                self.method = Some(Method::from_bytes(value).map_err(|_| Malformed::Invalid("method"))?);
+                self.method =
+                    Some(Method::from_bytes(value).map_err(|_| Malformed::Invalid("method"))?);
             }
             request::TARGET => self.target = Some(target(value)?),
             request::HEADER => take_header(&mut self.headers, value)?,
             request::KIND => self.kind = Some(number("kind", value)?),
             request::UPGRADE => self.upgrade = Some(header_value("upgrade", value)?),
             request::IDENTITY => self.identity = Some(number("identity", value)?),
-            request::IMPERSONATION => self.impersonation = Some(Impersonation::decode(value.clone())?),
+            request::IMPERSONATION => {
+                self.impersonation = Some(Impersonation::decode(value.clone())?)
+            }
             _ => {}
         }
         Ok(())
@@ -211,9 +214,14 @@ impl RequestFields {
             (KIND_UPGRADE, Some(protocol)) => RequestKind::Upgrade(protocol),
             _ => return Err(Malformed::Invalid("kind")),
         };
-        let identity = match (self.identity.ok_or(Malformed::Missing("identity"))?, self.impersonation) {
+        let identity = match (
+            self.identity.ok_or(Malformed::Missing("identity"))?,
+            self.impersonation,
+        ) {
             (IDENTITY_AGENT, None) => KubernetesIdentity::Agent,
-            (IDENTITY_IMPERSONATE, Some(impersonation)) => KubernetesIdentity::Impersonate(impersonation),
+            (IDENTITY_IMPERSONATE, Some(impersonation)) => {
+                KubernetesIdentity::Impersonate(impersonation)
+            }
             _ => return Err(Malformed::Invalid("identity")),
         };
         Ok(RequestHead {
@@ -256,8 +264,11 @@ impl ResponseHead {
         while let Some((tag, value)) = reader.field()? {
             match tag {
                 response::STATUS => {
-                    let number = u16::try_from(number("status", &value)?).map_err(|_| Malformed::Invalid("status"))?;
-                    status = Some(StatusCode::from_u16(number).map_err(|_| Malformed::Invalid("status"))?);
+                    let number = u16::try_from(number("status", &value)?)
+                        .map_err(|_| Malformed::Invalid("status"))?;
+                    status = Some(
+                        StatusCode::from_u16(number).map_err(|_| Malformed::Invalid("status"))?,
+                    );
                 }
                 response::HEADER => take_header(&mut headers, &value)?,
                 response::UPGRADE => upgrade = Some(header_value("upgrade", &value)?),
@@ -268,7 +279,11 @@ impl ResponseHead {
         if (status == StatusCode::SWITCHING_PROTOCOLS) != upgrade.is_some() {
             return Err(Malformed::Invalid("upgrade"));
         }
-        Ok(Self { status, headers, upgrade })
+        Ok(Self {
+            status,
+            headers,
+            upgrade,
+        })
     }
 }
 
@@ -297,7 +312,10 @@ impl Failure {
                 _ => {}
             }
         }
-        Ok(Self { cause: cause.ok_or(Malformed::Missing("cause"))?, message })
+        Ok(Self {
+            cause: cause.ok_or(Malformed::Missing("cause"))?,
+            message,
+        })
     }
 }
 
@@ -306,7 +324,9 @@ impl Failure {
 /// # Errors
 /// They are longer, or more, than the peer would accept.
 pub fn encode_trailers(trailers: &HeaderMap, out: &mut BytesMut) -> Result<(), Malformed> {
-    put_head(out, Kind::Trailers, trailers, |payload| put_headers(&mut Writer::new(payload), 1, trailers))
+    put_head(out, Kind::Trailers, trailers, |payload| {
+        put_headers(&mut Writer::new(payload), 1, trailers)
+    })
 }
 
 /// Reads trailers from a frame's payload.
@@ -331,14 +351,21 @@ fn put_head(
     write: impl FnOnce(&mut BytesMut),
 ) -> Result<(), Malformed> {
     if headers.len() > MAX_HEADERS {
-        return Err(Malformed::TooMany { what: "headers", limit: MAX_HEADERS });
+        return Err(Malformed::TooMany {
+            what: "headers",
+            limit: MAX_HEADERS,
+        });
     }
     let start = out.len();
     frame::put(out, kind, write);
     let length = (out.len() - start) as u64;
     if length > MAX_HEAD_FRAME {
         out.truncate(start);
-        return Err(Malformed::TooLong { what: "a head", length, limit: MAX_HEAD_FRAME });
+        return Err(Malformed::TooLong {
+            what: "a head",
+            length,
+            limit: MAX_HEAD_FRAME,
+        });
     }
     Ok(())
 }
@@ -351,7 +378,10 @@ fn put_headers(writer: &mut Writer<'_>, tag: u64, headers: &HeaderMap) {
 
 fn take_header(headers: &mut HeaderMap, field: &Bytes) -> Result<(), Malformed> {
     if headers.len() == MAX_HEADERS {
-        return Err(Malformed::TooMany { what: "headers", limit: MAX_HEADERS });
+        return Err(Malformed::TooMany {
+            what: "headers",
+            limit: MAX_HEADERS,
+        });
     }
     let (name, value) = pair("header", field)?;
     let name = HeaderName::from_bytes(&name).map_err(|_| Malformed::Invalid("header name"))?;
@@ -365,7 +395,11 @@ fn header_value(name: &'static str, value: &Bytes) -> Result<HeaderValue, Malfor
 
 /// A target begins with a slash: it can name a path on the agent's one API server, never another host.
 fn target(value: &Bytes) -> Result<Bytes, Malformed> {
-    if value.first() == Some(&b'/') && value.iter().all(|byte| (0x21..0x7f).contains(byte) || *byte >= 0x80) {
+    if value.first() == Some(&b'/')
+        && value
+            .iter()
+            .all(|byte| (0x21..0x7f).contains(byte) || *byte >= 0x80)
+    {
         Ok(value.clone())
     } else {
         Err(Malformed::Invalid("target"))

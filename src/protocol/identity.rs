@@ -64,10 +64,17 @@ impl Impersonation {
             match tag {
                 tag::USERNAME => identity.username = text("username", &value, MAX_VALUE)?,
                 tag::UID => identity.uid = Some(text("uid", &value, MAX_VALUE)?),
-                tag::GROUP => push("groups", &mut identity.groups, text("group", &value, MAX_VALUE)?)?,
+                tag::GROUP => push(
+                    "groups",
+                    &mut identity.groups,
+                    text("group", &value, MAX_VALUE)?,
+                )?,
                 tag::EXTRA => {
                     let (key, value) = pair("extra", &value)?;
-                    let entry = (text("extra key", &key, MAX_VALUE)?, text("extra value", &value, MAX_VALUE)?);
+                    let entry = (
+                        text("extra key", &key, MAX_VALUE)?,
+                        text("extra value", &value, MAX_VALUE)?,
+                    );
                     push("extra values", &mut identity.extra, entry)?;
                 }
                 _ => {}
@@ -82,7 +89,10 @@ impl Impersonation {
 
 fn push<T>(what: &'static str, list: &mut Vec<T>, item: T) -> Result<(), Malformed> {
     if list.len() == MAX_VALUES {
-        return Err(Malformed::TooMany { what, limit: MAX_VALUES });
+        return Err(Malformed::TooMany {
+            what,
+            limit: MAX_VALUES,
+        });
     }
     list.push(item);
     Ok(())

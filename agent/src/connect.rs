@@ -1,0 +1,199 @@
+//! The loop that keeps one session with the server: resolve, dial, say hello, serve; and again.
+
+mod dial;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::runtime::backoff::{Backoff, Delays};
+use ci_tunnel::runtime::drain::Notice;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use dial::Dialer;
+pub use dial::{Server, probe};
+
+use crate::session::{self, End, Session, Shared};
+
+/// Delays between failed attempts.
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// A session that lived for so long says that the next attempt need not wait.
+const STEADY: Duration = Duration::from_secs(10);
+/// What waits for a person (a new token) is tried again no sooner than this.
+const SLOW: Duration = Duration::from_secs(30);
+/// Agents that lost the same server do not all come back in the same moment.
+const SPREAD: Duration = Duration::from_millis(100);
+
+/// Why the loop gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the server gave no sign of life for {} s, with a new socket too: ending, to be started anew", .0.as_secs())]
+    Watchdog(Duration),
+}
+
+/// Keeps a session with `server` until `drain` begins and all sessions had their time.
+///
+/// # Errors
+/// No sign of life from the server for twice `watchdog`.
+pub async fn run(
+    server: Server,
+    shared: Arc<Shared>,
+    watchdog: Duration,
+    drain: Notice,
+    connected: impl Fn(bool),
+) -> Result<(), Error> {
+    let mut life = Life {
+        dialer: Dialer::new(server),
+        shared,
+        backoff: backoff(),
+        watchdog,
+        proof: Instant::now(),
+        rebuilt: false,
+        sessions: JoinSet::new(),
+    };
+    let result = tokio::select! {
+        biased;
+        () = drain.draining() => Ok(()),
+        result = life.keep(&drain, connected) => result,
+    };
+    while life.sessions.join_next().await.is_some() {}
+    life.dialer.settle().await;
+    result
+}
+
+struct Life {
+    dialer: Dialer,
+    shared: Arc<Shared>,
+    backoff: Delays,
+    watchdog: Duration,
+    /// When the server last showed that it lives.
+    proof: Instant,
+    rebuilt: bool,
+    /// The session in use, and those that a leaving server still lets end their requests.
+    sessions: JoinSet<End>,
+}
+
+impl Life {
+    async fn keep(&mut self, drain: &Notice, connected: impl Fn(bool)) -> Result<(), Error> {
+        loop {
+            let session = self.connect().await?;
+            connected(true);
+            let since = Instant::now();
+            let end = self.serve(session, drain).await;
+            if self.sessions.is_empty() {
+                connected(false);
+            }
+            self.proof = Instant::now();
+            self.rebuilt = false;
+            if since.elapsed() >= STEADY {
+                self.backoff.reset();
+            }
+            let delay = self.after(&end, since.elapsed());
+            sleep(delay).await;
+        }
+    }
+
+    /// Attempts until one succeeds.
+    async fn connect(&mut self) -> Result<Session, Error> {
+        loop {
+            let error = match self.dialer.open(&self.shared).await {
+                Ok(session) => {
+                    self.shared.metrics.connect_ended("welcome");
+                    return Ok(session);
+                }
+                Err(error) => error,
+            };
+            self.shared.metrics.connect_ended(error.name());
+            let delay = self.delay(&error);
+            warn!(%error, retry_in = ?delay, "not connected to the server");
+            sleep(delay).await;
+            self.watch()?;
+        }
+    }
+
+    fn delay(&mut self, failed: &dial::Error) -> Duration {
+        let delay = self.backoff.next_delay();
+        let dial::Error::Session(session::Error::Refused(refused)) = failed else {
+            return delay;
+        };
+        // A server that refuses lives.
+        self.proof = Instant::now();
+        let least = if waits_for_a_person(refused.code) {
+            error!(code = refused.code.name(), message = %refused.message, "the server does not admit this agent");
+            SLOW
+        } else {
+            Duration::ZERO
+        };
+        delay.max(refused.retry_after).max(least)
+    }
+
+    /// First a new socket: the old one may be bound to a path that is gone. Then a new process.
+    fn watch(&mut self) -> Result<(), Error> {
+        let silent = self.proof.elapsed();
+        if silent >= self.watchdog * 2 {
+            return Err(Error::Watchdog(silent));
+        }
+        if silent >= self.watchdog && !self.rebuilt {
+            warn!(
+                silent_s = silent.as_secs(),
+                "no sign of life from the server: taking a new socket"
+            );
+            self.dialer.rebuild();
+            self.rebuilt = true;
+        }
+        Ok(())
+    }
+
+    /// Runs a session until it ends (its end) or its server asks to be left (none; it runs on beside the next one).
+    async fn serve(&mut self, session: Session, drain: &Notice) -> Option<End> {
+        let leave = Arc::new(Notify::new());
+        let current = self
+            .sessions
+            .spawn(session.run(drain.clone(), Arc::clone(&leave)))
+            .id();
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.sessions.join_next_with_id() => match ended {
+                    Some(Ok((id, end))) if id == current => return Some(end),
+                    Some(Err(failed)) if failed.id() == current => {
+                        error!(%failed, "a session's task failed");
+                        return None;
+                    }
+                    _ => {}
+                },
+                () = leave.notified() => return None,
+            }
+        }
+    }
+
+    fn after(&mut self, end: &Option<End>, lived: Duration) -> Duration {
+        let spread = SPREAD.mul_f64(rand::random());
+        match end {
+            Some(End::Lost(closed)) if waits_for_a_person(closed.code) => {
+                error!(code = closed.code.name(), reason = %closed.reason, "the server put this agent out");
+                SLOW
+            }
+            Some(End::Lost(closed)) if closed.code != Code::Restarting && lived < STEADY => {
+                self.backoff.next_delay()
+            }
+            _ => {
+                info!("connecting again");
+                spread
+            }
+        }
+    }
+}
+
+fn backoff() -> Delays {
+    let backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, 2.0, 0.5);
+    backoff.expect("the constants are in range").delays()
+}
+
+fn waits_for_a_person(code: Code) -> bool {
+    matches!(code, Code::TokenRejected | Code::AgentDeleted)
+}

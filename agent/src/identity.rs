@@ -1,0 +1,147 @@
+//! The second lock, in the cluster: which heads the agent carries, and the identity headers it alone makes.
+//!
+//! Pure. The agent does not trust the server's cleaning: a head that could speak for somebody is refused, not cleaned.
+
+use ci_tunnel::kube;
+use ci_tunnel::protocol::head::{RequestHead, RequestKind};
+use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_PROTOCOL,
+};
+
+const USER: HeaderName = HeaderName::from_static("impersonate-user");
+const UID: HeaderName = HeaderName::from_static("impersonate-uid");
+const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+const EXTRA_PREFIX: &str = "impersonate-extra-";
+
+/// Why a request is not carried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it is meant for agent {wanted}, this is agent {own}")]
+    OtherAgent { wanted: u64, own: u64 },
+    #[error("its head holds the header {0}, which only the agent or the connection may set")]
+    Header(HeaderName),
+    #[error("its content-length does not fit what it is")]
+    ContentLength,
+    #[error("the {what} of its identity can not be sent as a header")]
+    Identity { what: &'static str },
+}
+
+/// The headers to send for `head` to the API server: its own, then those of its identity.
+///
+/// # Errors
+/// The head is for another agent, or holds what could change as whom it runs or where it ends.
+pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
+    if head.agent != agent {
+        return Err(Refusal::OtherAgent {
+            wanted: head.agent,
+            own: agent,
+        });
+    }
+    check_names(&head.headers)?;
+    check_subprotocols(&head.headers)?;
+    check_length(&head.kind, &head.headers)?;
+    let mut headers = head.headers;
+    if let KubernetesIdentity::Impersonate(impersonation) = &head.identity {
+        impersonate(impersonation, &mut headers)?;
+    }
+    Ok(headers)
+}
+
+fn check_names(headers: &HeaderMap) -> Result<(), Refusal> {
+    let forbidden = |name: &&HeaderName| {
+        kube::is_identity(name)
+            || kube::hop_by_hop(name)
+            || [&HOST, &AUTHORIZATION, &COOKIE].contains(name)
+    };
+    headers
+        .keys()
+        .find(forbidden)
+        .map_or(Ok(()), |name| Err(Refusal::Header(name.clone())))
+}
+
+/// Browsers send a bearer token to an API server as a WebSocket subprotocol: a credential in another coat.
+fn check_subprotocols(headers: &HeaderMap) -> Result<(), Refusal> {
+    let bearer = b"base64url.bearer.authorization.k8s.io.";
+    let carries = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .windows(bearer.len())
+            .any(|at| at.eq_ignore_ascii_case(bearer))
+    };
+    if headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(carries) {
+        return Err(Refusal::Header(SEC_WEBSOCKET_PROTOCOL));
+    }
+    Ok(())
+}
+
+/// A length that does not fit the body would make the next request on the connection part of this one, or this one's
+/// body the next request.
+fn check_length(kind: &RequestKind, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(length), None) = (lengths.next(), lengths.next()) else {
+        return if headers.contains_key(CONTENT_LENGTH) {
+            Err(Refusal::ContentLength)
+        } else {
+            Ok(())
+        };
+    };
+    let digits = length
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .ok_or(Refusal::ContentLength)?;
+    match kind {
+        RequestKind::Body => Ok(()),
+        RequestKind::Empty | RequestKind::Upgrade(_) if number == 0 => Ok(()),
+        RequestKind::Empty | RequestKind::Upgrade(_) => Err(Refusal::ContentLength),
+    }
+}
+
+fn impersonate(who: &Impersonation, headers: &mut HeaderMap) -> Result<(), Refusal> {
+    headers.insert(USER, value("username", &who.username)?);
+    if let Some(uid) = &who.uid {
+        headers.insert(UID, value("uid", uid)?);
+    }
+    for group in &who.groups {
+        headers.append(GROUP, value("group", group)?);
+    }
+    for (key, text) in &who.extra {
+        let name = format!("{EXTRA_PREFIX}{}", escape_key(key));
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Refusal::Identity { what: "extra key" })?;
+        if key.is_empty() {
+            return Err(Refusal::Identity { what: "extra key" });
+        }
+        headers.append(name, value("extra value", text)?);
+    }
+    Ok(())
+}
+
+/// HTTP drops white space around a value, which would make it another identity than the one decided on.
+fn value(what: &'static str, text: &str) -> Result<HeaderValue, Refusal> {
+    if text.is_empty() || text.trim() != text {
+        return Err(Refusal::Identity { what });
+    }
+    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Refusal::Identity { what })
+}
+
+/// As client-go's `headerKeyEscape`: bytes that can not stand in a header's name, and `%`, percent-encoded.
+fn escape_key(key: &str) -> String {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte);
+    key.bytes()
+        .fold(String::with_capacity(key.len()), |mut escaped, byte| {
+            if legal(byte) {
+                escaped.push(char::from(byte));
+            } else {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+            escaped
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! A scripted API server for tests: raw HTTP/1.1, cleartext or TLS, on a port of its own.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::credentials::{Credentials, Source};
+use super::{Settings, SocketBuffers, Upstream, kubeconfig};
+
+/// What one connection answers, request by request; then it closes.
+pub(crate) type Script = Vec<&'static str>;
+
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    heads: Arc<Mutex<Vec<String>>>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl Scripted {
+    /// The first connection follows the first script, and so on; there are no more connections than scripts.
+    pub(crate) async fn start(scripts: Vec<Script>, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&heads);
+        let serving = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for script in scripts {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (seen, tls) = (Arc::clone(&seen), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        // A client that does not trust us leaves in the handshake.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                follow(stream, script, seen).await
+                            }
+                        }
+                        None => follow(stream, script, seen).await,
+                    }
+                });
+            }
+            drop(listener);
+            connections.join_all().await;
+        });
+        Self {
+            port,
+            heads,
+            _serving: AbortOnDropHandle::new(serving),
+        }
+    }
+
+    /// The request heads so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    /// An upstream that reaches it in cleartext, by a kubeconfig in `dir`.
+    pub(crate) async fn upstream(&self, dir: &Path) -> Arc<Upstream> {
+        let file = dir.join("kubeconfig");
+        let text = kubeconfig_text(
+            &format!("http://127.0.0.1:{}", self.port),
+            "",
+            "{token: t0ken}",
+        );
+        std::fs::write(&file, text).unwrap();
+        upstream(Source::Kubeconfig(kubeconfig::Selection {
+            file,
+            context: None,
+        }))
+        .await
+    }
+}
+
+pub(crate) async fn upstream(source: Source) -> Arc<Upstream> {
+    let settings = Settings {
+        max_idle: 4,
+        buffers: SocketBuffers::default(),
+    };
+    Upstream::new(Credentials::load(source).await.unwrap(), settings)
+}
+
+pub(crate) fn kubeconfig_text(server: &str, cluster: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         contexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: '{server}', {cluster}}}}}]\n\
+         users: [{{name: u, user: {user}}}]\n"
+    )
+}
+
+async fn follow<T: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: T,
+    script: Script,
+    seen: Arc<Mutex<Vec<String>>>,
+) {
+    for answer in script {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        if answer.starts_with("HTTP/1.1 101") {
+            // Raw from here on: what comes goes back.
+            let (mut from, mut to) = tokio::io::split(stream);
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.shutdown().await;
+            return;
+        }
+    }
+}

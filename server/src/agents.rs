@@ -1,0 +1,9 @@
+//! The agents that are connected now.
+
+pub mod balance;
+pub mod directory;
+pub mod registry;
+pub mod session;
+
+pub use registry::Registry;
+pub use session::Session;

@@ -1,0 +1,117 @@
+//! Who is connected: agent → sessions. Entries are removed by the guard that admission holds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use super::balance;
+use super::session::Session;
+use crate::identity::AgentId;
+use crate::metrics::Metrics;
+
+/// The sessions of all agents. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    agents: Mutex<HashMap<AgentId, Entry>>,
+    /// Counts arrivals and departures, so that whoever waits for an agent looks again.
+    changes: watch::Sender<u64>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    sessions: Vec<Arc<Session>>,
+    /// When the last session went away.
+    absent_since: Option<SystemTime>,
+}
+
+/// Keeps a session in the registry until dropped.
+#[derive(Debug)]
+pub struct Registered {
+    registry: Registry,
+    session: Arc<Session>,
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absent {
+    /// Since when; `None` if the agent has not been seen since this server's start.
+    pub since: Option<SystemTime>,
+}
+
+impl Registry {
+    pub fn new(metrics: Metrics) -> Self {
+        let (changes, _) = watch::channel(0);
+        Self { shared: Arc::new(Shared { agents: Mutex::default(), changes, metrics }) }
+    }
+
+    /// Makes the session known to routing.
+    pub fn register(&self, session: Arc<Session>) -> Registered {
+        self.agents().entry(session.agent).or_default().sessions.push(Arc::clone(&session));
+        self.shared.metrics.agent_sessions.inc();
+        self.shared.changes.send_modify(|count| *count += 1);
+        Registered { registry: self.clone(), session }
+    }
+
+    /// A session of the agent that takes requests, the less loaded of two taken at random, none of `tried`.
+    pub fn choose(&self, agent: AgentId, tried: &[u64]) -> Result<Arc<Session>, Absent> {
+        let agents = self.agents();
+        let entry = agents.get(&agent);
+        let usable = |session: &&Arc<Session>| session.accepts() && !tried.contains(&session.id);
+        // One session, the usual case, needs no list.
+        if let Some([only]) = entry.map(|entry| entry.sessions.as_slice())
+            && usable(&only)
+        {
+            return Ok(Arc::clone(only));
+        }
+        let sessions: Vec<_> = entry.map(|entry| entry.sessions.iter().filter(usable).collect()).unwrap_or_default();
+        let loads: Vec<_> = sessions.iter().map(|session| session.running()).collect();
+        match balance::choose(&loads, rand::random()) {
+            Some(index) => Ok(Arc::clone(sessions[index])),
+            None => Err(Absent { since: entry.and_then(|entry| entry.absent_since) }),
+        }
+    }
+
+    /// Tells of every arrival and departure.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// The sessions of one agent.
+    pub fn sessions(&self, agent: AgentId) -> Vec<Arc<Session>> {
+        self.agents().get(&agent).map(|entry| entry.sessions.clone()).unwrap_or_default()
+    }
+
+    /// Every session.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.agents().values().flat_map(|entry| entry.sessions.iter().cloned()).collect()
+    }
+
+    fn remove(&self, session: &Session) {
+        if let Some(entry) = self.agents().get_mut(&session.agent) {
+            entry.sessions.retain(|other| other.id != session.id);
+            if entry.sessions.is_empty() {
+                entry.absent_since = Some(SystemTime::now());
+            }
+        }
+        self.shared.metrics.agent_sessions.dec();
+        self.shared.changes.send_modify(|count| *count += 1);
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<AgentId, Entry>> {
+        self.shared.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.remove(&self.session);
+    }
+}

@@ -1,0 +1,97 @@
+//! One admitted connection of an agent.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::protocol::control::{Health, Hello};
+use ci_tunnel::transport::endpoint::Connection;
+use ci_tunnel::transport::stream::{Receiver, Sender};
+
+use crate::identity::AgentId;
+use crate::store::AgentTokenId;
+
+/// A live connection of an agent. Requests hold it; the registry hands it out.
+#[derive(Debug)]
+pub struct Session {
+    pub id: u64,
+    pub agent: AgentId,
+    /// The number of the agent token it was admitted with.
+    pub token: AgentTokenId,
+    pub hello: Hello,
+    pub since: SystemTime,
+    connection: Connection,
+    running: AtomicUsize,
+    draining: AtomicBool,
+    health: Mutex<Health>,
+}
+
+/// A request that runs on a session; counted until dropped.
+#[derive(Debug)]
+pub struct Running(Arc<Session>);
+
+impl Session {
+    /// The token is dropped: nothing needs it any more.
+    pub fn new(id: u64, agent: AgentId, token: AgentTokenId, hello: Hello, connection: Connection) -> Self {
+        Self {
+            id,
+            agent,
+            token,
+            hello: Hello { token: String::new(), ..hello },
+            since: SystemTime::now(),
+            connection,
+            running: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            health: Mutex::new(Health { ready: true, message: String::new() }),
+        }
+    }
+
+    /// Opens a request stream; `None` when the connection is gone or the stream limit stays reached for `deadline`.
+    pub async fn open(self: &Arc<Self>, deadline: Duration) -> Option<(Running, Sender, Receiver)> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let running = Running(Arc::clone(self));
+        let (sender, receiver) = tokio::time::timeout(deadline, self.connection.open()).await.ok()?.ok()?;
+        Some((running, sender, receiver))
+    }
+
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Whether new requests may go here.
+    pub fn accepts(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = health;
+    }
+
+    pub fn close(&self, code: Code, reason: &str) {
+        self.connection.close(code, reason);
+    }
+
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub fn remote_address(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,72 @@
+//! Session credentials: bound to an agent, and hanging on their parents.
+
+use super::*;
+
+#[tokio::test]
+async fn a_session_is_for_one_agent() {
+    let authenticator = authenticator().await;
+    let (parent, session) = session(&authenticator, 7).await;
+    let authenticated = authenticator
+        .authenticate(&for_agent(7, &session))
+        .await
+        .unwrap();
+    assert_eq!(
+        authenticated.identity,
+        JobIdentity {
+            expires_at: Some(session.expires_at),
+            ..job()
+        }
+    );
+    assert_eq!(authenticated.parents, [parent.token]);
+    for _ in 0..2 {
+        let error = authenticator
+            .authenticate(&for_agent(8, &session))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            Error::WrongAgent {
+                bound: AgentId(7),
+                asked: AgentId(8)
+            }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_parent_is_revoked() {
+    let authenticator = authenticator().await;
+    let (parent, session) = session(&authenticator, 7).await;
+    authenticator
+        .authenticate(&for_agent(7, &session))
+        .await
+        .unwrap();
+    authenticator.revoke(&parent.token, false).await.unwrap();
+    assert_eq!(
+        authenticator
+            .authenticate(&for_agent(7, &session))
+            .await
+            .unwrap_err(),
+        Error::Revoked
+    );
+}
+
+#[tokio::test]
+async fn a_session_gives_no_session() {
+    let authenticator = authenticator().await;
+    let (parent, session) = session(&authenticator, 7).await;
+    let authenticated = authenticator
+        .authenticate(&for_agent(7, &session))
+        .await
+        .unwrap();
+    let again = authenticator.issue_session(&authenticated, AgentId(7), None);
+    assert!(matches!(again, Err(IssueError::FromSession)));
+
+    let authenticated = authenticator
+        .authenticate_job(&parent.credential)
+        .await
+        .unwrap();
+    authenticator.revoke(&parent.token, false).await.unwrap();
+    let late = authenticator.issue_session(&authenticated, AgentId(7), None);
+    assert!(matches!(late, Err(IssueError::Parent(Error::Revoked))));
+}

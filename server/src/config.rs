@@ -1,0 +1,275 @@
+//! `server.yaml`: the file's shape, one field a part, and its check.
+//!
+//! Every key has a default; a server without a file runs on these. `docs/examples/server.yaml` shows each key.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ci_tunnel::config::load;
+use ci_tunnel::config::net::{LogConfig, Quic, TlsFiles};
+use ci_tunnel::config::value::duration;
+use serde::Deserialize;
+
+use crate::proxy::limits;
+use crate::{audit, authn, configrepo};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Holds the store, certificates made here and the audit log. Default `/var/lib/ci-tunnel`.
+    pub state_dir: PathBuf,
+    pub kubernetes_api: KubernetesApi,
+    pub agents: Agents,
+    pub ops: Ops,
+    pub log: LogConfig,
+    pub quic: Quic,
+    pub config_repositories: configrepo::Config,
+    pub authn: authn::Config,
+    pub limits: limits::Config,
+    pub timeouts: Timeouts,
+    pub audit: audit::Config,
+    /// Threads that carry requests. One is the fastest for a machine of few cores: no request is handed from one core
+    /// to another. Default 1.
+    pub threads: usize,
+}
+
+/// Where jobs' clients connect.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesApi {
+    /// Default `0.0.0.0:8154`.
+    pub listen: SocketAddr,
+    /// What KUBECONFIGs name, without the prefix. Default: `https://localhost:<port>`, which other machines can not use.
+    pub url: Option<String>,
+    /// Begins every path. Default `/`; `/k8s-proxy/` is GitLab's.
+    pub url_path_prefix: String,
+    /// Default: made in `state_dir`, and renewed there.
+    pub tls: Option<TlsFiles>,
+    /// Names and addresses in the certificate made here, besides those of `url` and of this machine.
+    pub certificate_names: Vec<String>,
+    /// Serves HTTP without TLS when it says `everyone-on-the-network-can-steal-tokens`.
+    pub cleartext: Option<String>,
+    /// Client connections at a time. Default 10000.
+    pub max_connections: usize,
+}
+
+/// Where agents connect.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// UDP. Default `0.0.0.0:8155`.
+    pub listen: SocketAddr,
+    /// What the command that starts an agent names: `host:port`. Default: the host of `kubernetes_api.url` and the port
+    /// of `listen`.
+    pub address: Option<String>,
+    /// Agent connections at a time. Default 10000.
+    pub max_sessions: usize,
+}
+
+/// `/metrics`, `/livez`, `/readyz`, `/log`, `/status`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ops {
+    /// Default `127.0.0.1:8151`.
+    pub listen: SocketAddr,
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// For an agent that is away. Default 20s.
+    #[serde(with = "duration")]
+    pub hold: Duration,
+    /// For a stream on an agent's connection. Default 5s.
+    #[serde(with = "duration")]
+    pub open_stream: Duration,
+    /// For the head of a request. Default 10s.
+    #[serde(with = "duration")]
+    pub request_head: Duration,
+    /// For the head of a response, from the end of the request. Default 2m.
+    #[serde(with = "duration")]
+    pub response_head: Duration,
+    /// For running requests when the server ends. Default 30s.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+}
+
+/// Why a file is no configuration. The messages name the field.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Load(#[from] load::Error),
+    #[error("{0}")]
+    Quic(#[from] ci_tunnel::config::net::Error),
+    #[error("kubernetes_api.url is {0:?}: it must be `https://host` or `https://host:port`, nothing behind it")]
+    Url(String),
+    #[error("kubernetes_api.url_path_prefix is {0:?}: it must begin and end with `/`")]
+    Prefix(String),
+    #[error(
+        "kubernetes_api.cleartext is {0:?}: kubectl does not send tokens without TLS, and whoever listens can steal \
+         them; if that is really wanted, write {CLEARTEXT:?}"
+    )]
+    Cleartext(String),
+    #[error("kubernetes_api.cleartext and kubernetes_api.tls exclude each other")]
+    CleartextAndTls,
+    #[error("agents.address is {0:?}: it must be `host:port`, without a scheme")]
+    AgentsAddress(String),
+    #[error("{0} must be more than 0")]
+    Zero(&'static str),
+}
+
+/// The words that turn TLS off.
+const CLEARTEXT: &str = "everyone-on-the-network-can-steal-tokens";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/ci-tunnel"),
+            kubernetes_api: KubernetesApi::default(),
+            agents: Agents::default(),
+            ops: Ops::default(),
+            log: LogConfig::default(),
+            quic: Quic::default(),
+            config_repositories: configrepo::Config::default(),
+            authn: authn::Config::default(),
+            limits: limits::Config::default(),
+            timeouts: Timeouts::default(),
+            audit: audit::Config::default(),
+            threads: 1,
+        }
+    }
+}
+
+impl Default for KubernetesApi {
+    fn default() -> Self {
+        Self {
+            listen: any(8154),
+            url: None,
+            url_path_prefix: "/".to_owned(),
+            tls: None,
+            certificate_names: Vec::new(),
+            cleartext: None,
+            max_connections: 10_000,
+        }
+    }
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { listen: any(8155), address: None, max_sessions: 10_000 }
+    }
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8151)) }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(20),
+            open_stream: Duration::from_secs(5),
+            request_head: Duration::from_secs(10),
+            response_head: Duration::from_secs(120),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+impl Config {
+    /// Reads and checks `file`; the defaults where none is named.
+    ///
+    /// # Errors
+    /// The file can not be read, is not a configuration, or its values do not fit together.
+    pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
+        let config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.quic.check()?;
+        let api = &self.kubernetes_api;
+        if let Some(url) = &api.url
+            && host_of(url).is_none()
+        {
+            return Err(Error::Url(url.clone()));
+        }
+        let prefix = &api.url_path_prefix;
+        if !prefix.starts_with('/') || !prefix.ends_with('/') {
+            return Err(Error::Prefix(prefix.clone()));
+        }
+        match &api.cleartext {
+            Some(_) if api.tls.is_some() => return Err(Error::CleartextAndTls),
+            Some(words) if words != CLEARTEXT => return Err(Error::Cleartext(words.clone())),
+            _ => {}
+        }
+        if let Some(address) = &self.agents.address
+            && !is_host_and_port(address)
+        {
+            return Err(Error::AgentsAddress(address.clone()));
+        }
+        let counts = [
+            ("threads", self.threads),
+            ("kubernetes_api.max_connections", api.max_connections),
+            ("agents.max_sessions", self.agents.max_sessions),
+        ];
+        counts.into_iter().find(|(_, count)| *count == 0).map_or(Ok(()), |(name, _)| Err(Error::Zero(name)))
+    }
+
+    /// The URL of the Kubernetes API front that KUBECONFIGs name, prefix included.
+    pub fn public_url(&self, port: u16) -> String {
+        let scheme = if self.kubernetes_api.cleartext.is_some() { "http" } else { "https" };
+        let base = self.kubernetes_api.url.clone().unwrap_or_else(|| format!("{scheme}://localhost:{port}"));
+        format!("{base}{}", self.kubernetes_api.url_path_prefix.trim_end_matches('/'))
+    }
+
+    /// Where agents connect, for the command that starts one.
+    pub fn agents_address(&self) -> String {
+        let host = self.kubernetes_api.url.as_deref().and_then(host_of).unwrap_or("localhost");
+        self.agents.address.clone().unwrap_or_else(|| format!("{host}:{}", self.agents.listen.port()))
+    }
+
+    /// The names in a certificate that is made here.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.kubernetes_api.certificate_names.clone();
+        names.extend(self.kubernetes_api.url.as_deref().and_then(host_of).map(str::to_owned));
+        let agents = self.agents.address.as_deref().and_then(|address| address.rsplit_once(':'));
+        names.extend(agents.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// The host of `https://host[:port]`.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let host = match rest.strip_prefix('[') {
+        Some(v6) => v6.split_once(']')?.0,
+        None => rest.split_once(':').map_or(rest, |(host, _)| host),
+    };
+    let port = rest.rsplit_once(':').filter(|(before, _)| !before.is_empty() && !rest.ends_with(']'));
+    let port_is_a_number = port.is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    (is_host(host) && port_is_a_number).then_some(host)
+}
+
+fn is_host(host: &str) -> bool {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(name))
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        is_host(host.trim_start_matches('[').trim_end_matches(']')) && port.parse::<u16>().is_ok()
+    })
+}

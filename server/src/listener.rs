@@ -1,0 +1,123 @@
+//! The QUIC listener that agents connect to.
+
+pub mod admit;
+pub mod control;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::runtime::drain;
+use ci_tunnel::transport::endpoint::Connection;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::agents::Registry;
+use crate::configrepo::Snapshot;
+use crate::metrics::{Metrics, ReasonLabels};
+use crate::store::Store;
+
+/// Bounds of the listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Agent connections at a time; more are refused with [`Code::Overloaded`].
+    pub sessions: usize,
+}
+
+/// Everything that admission needs.
+#[derive(Debug)]
+pub struct Listener {
+    pub limits: Limits,
+    pub store: Store,
+    pub registry: Registry,
+    pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
+    pub metrics: Metrics,
+    pub drain: drain::Watcher,
+    /// What draining agents' requests have.
+    pub drain_grace: Duration,
+    pub sessions: AtomicU64,
+}
+
+/// QUIC and TLS handshakes at a time: each costs half a millisecond of CPU, and a storm of returning agents must leave
+/// room for requests.
+const HANDSHAKES: usize = 64;
+/// For the QUIC handshake, hello and welcome together.
+const ADMISSION: Duration = Duration::from_secs(10);
+/// Waiting handshakes beyond which addresses must prove themselves (RFC 9000, section 8.1).
+const VALIDATE_FROM: usize = 32;
+
+impl Listener {
+    /// Accepts agents until told to drain; then tells them, and waits until they are gone or force is used.
+    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let places = Arc::new(Semaphore::new(self.limits.sessions));
+        let mut sessions = JoinSet::new();
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                () = self.drain.draining() => break,
+                Some(_) = sessions.join_next() => continue,
+                incoming = endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { break };
+            if handshakes.available_permits() < HANDSHAKES - VALIDATE_FROM && incoming.may_retry() {
+                // An error only says that the packet was no longer of use.
+                let _ = incoming.retry();
+                continue;
+            }
+            let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
+                incoming.refuse();
+                continue;
+            };
+            let place = Arc::clone(&places).try_acquire_owned().ok();
+            let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+            let span = tracing::info_span!("session", session.id = number, peer = %incoming.remote_address());
+            sessions.spawn(Arc::clone(&self).session(incoming, number, handshake, place).instrument(span));
+        }
+        self.finish(&endpoint, sessions).await;
+    }
+
+    /// Sessions end when their agents have gone, or by force.
+    async fn finish(&self, endpoint: &quinn::Endpoint, mut sessions: JoinSet<()>) {
+        let all_gone = async { while sessions.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all_gone => {}
+            () = self.drain.forced() => {}
+        }
+        endpoint.close(quinn::VarInt::from_u32(Code::Restarting as u32), b"the server is shutting down");
+        // The close frames need a moment to leave.
+        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    }
+
+    async fn session(
+        self: Arc<Self>,
+        incoming: quinn::Incoming,
+        number: u64,
+        handshake: tokio::sync::OwnedSemaphorePermit,
+        place: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) {
+        let admission = tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some())).await;
+        drop(handshake);
+        let outcome = match admission {
+            Ok(Ok(admitted)) => {
+                self.count("admitted");
+                return control::run(&self, admitted).await;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => admit::Error::Deadline,
+        };
+        self.count(outcome.label());
+        tracing::warn!(reason = outcome.label(), "an agent was not admitted: {outcome}");
+    }
+
+    async fn admission(&self, incoming: quinn::Incoming, number: u64, room: bool) -> Result<admit::Admitted, admit::Error> {
+        let connection = incoming.await.map_err(admit::Error::Handshake)?;
+        admit::admit(self, Connection::accepted(connection), number, room).await
+    }
+
+    fn count(&self, reason: &'static str) {
+        self.metrics.agent_admissions.get_or_create(&ReasonLabels { reason }).inc();
+    }
+}

@@ -1,0 +1,159 @@
+//! A permitted request over a stream: head out, body up while the response comes down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use ci_tunnel::protocol::MAX_HEAD_FRAME;
+use ci_tunnel::protocol::frame::Kind;
+use ci_tunnel::protocol::head::{Failure, RequestHead, RequestKind, ResponseHead};
+use ci_tunnel::transport::stream::{self, Receiver, Sender};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Why there is no response head.
+#[derive(Debug)]
+pub enum Error {
+    /// The agent said why.
+    Failure(Failure),
+    /// The stream or the connection broke.
+    Lost(stream::Error),
+    /// The agent sent something else than a response head.
+    Protocol,
+    /// The time is up.
+    Timeout,
+    /// The request's head does not fit a frame.
+    TooLong,
+}
+
+/// The upload of a request's body, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Upload {
+    task: JoinHandle<()>,
+}
+
+/// A head that was sent: what is left to read, and what is left to send.
+#[derive(Debug)]
+pub struct Sent {
+    pub receiver: Receiver,
+    /// The body that goes up meanwhile, if there is one.
+    pub upload: Option<Upload>,
+    /// The sending half of an upgrade; others are finished or in the upload.
+    pub sender: Option<Sender>,
+    finished: Option<oneshot::Receiver<()>>,
+}
+
+/// Sends the head and begins to send the body.
+///
+/// # Errors
+/// The head is too long for a frame, or the stream is gone.
+pub async fn send(
+    head: &RequestHead,
+    body: Incoming,
+    mut sender: Sender,
+    receiver: Receiver,
+    sent: Arc<AtomicU64>,
+) -> Result<Sent, Error> {
+    let mut out = BytesMut::with_capacity(1024);
+    head.encode(&mut out).map_err(|_| Error::TooLong)?;
+    sender.write(out.freeze()).await.map_err(Error::Lost)?;
+    match head.kind {
+        RequestKind::Empty => {
+            sender.finish();
+            Ok(Sent { receiver, upload: None, sender: None, finished: None })
+        }
+        RequestKind::Upgrade(_) => Ok(Sent { receiver, upload: None, sender: Some(sender), finished: None }),
+        RequestKind::Body => {
+            let (done, finished) = oneshot::channel();
+            let task = tokio::spawn(async move {
+                upload(body, sender, &sent).await;
+                // Nobody waits any more when the response head came before the end of the body.
+                let _ = done.send(());
+            });
+            Ok(Sent { receiver, upload: Some(Upload { task }), sender: None, finished: Some(finished) })
+        }
+    }
+}
+
+/// Sends the body piece by piece. A body that breaks off leaves the stream reset, never finished.
+async fn upload(mut body: Incoming, mut sender: Sender, sent: &AtomicU64) {
+    let stopped = sender.stopped();
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let frame = tokio::select! {
+            biased;
+            // The API server has answered without the rest of the body.
+            _ = &mut stopped => return,
+            frame = body.frame() => frame,
+        };
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return,
+            None => break,
+        };
+        let written = match frame.into_data() {
+            Ok(data) => {
+                sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+                sender.write_data(data).await
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    super::request::clean(&mut trailers);
+                    sender.write_trailers(&trailers).await
+                }
+                Err(_) => continue,
+            },
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+    sender.finish();
+}
+
+impl Sent {
+    /// Waits for the response head; the time runs from the end of the request's body.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub async fn response(&mut self, deadline: Duration) -> Result<ResponseHead, Error> {
+        let finished = self.finished.take();
+        let late = async move {
+            if let Some(finished) = finished {
+                let _ = finished.await;
+            }
+            tokio::time::sleep(deadline).await;
+        };
+        let frame = tokio::select! {
+            biased;
+            frame = self.receiver.frame(MAX_HEAD_FRAME) => frame,
+            () = late => return Err(Error::Timeout),
+        };
+        match frame {
+            Ok(Some((kind, payload))) if kind == Kind::ResponseHead as u64 => {
+                ResponseHead::decode(payload).map_err(|_| Error::Protocol)
+            }
+            Ok(Some((kind, payload))) if kind == Kind::Failure as u64 => {
+                Err(Failure::decode(payload).map_or(Error::Protocol, Error::Failure))
+            }
+            Ok(_) => Err(Error::Protocol),
+            Err(stream::Error::Malformed(_) | stream::Error::Truncated) => Err(Error::Protocol),
+            Err(error) => Err(Error::Lost(error)),
+        }
+    }
+}
+
+impl Upload {
+    pub fn abort(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,236 @@
+//! TCP and TLS in front of the proxy: accept, handshake, HTTP/1.1 or HTTP/2 by ALPN, graceful close.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_tunnel::runtime::drain;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::Proxy;
+use crate::metrics::{Metrics, ReasonLabels};
+
+/// Bounds of the front.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Client connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// For the TLS handshake, and for a request's head (RFC 9112, section 3), counted from when the connection could
+    /// have begun to send it.
+    pub head_timeout: Duration,
+}
+
+/// How clients connect.
+#[derive(Clone)]
+pub enum Security {
+    Tls(TlsAcceptor),
+    /// Only when the configuration says so in words that frighten.
+    Cleartext,
+}
+
+impl std::fmt::Debug for Security {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls(_) => "Tls",
+            Self::Cleartext => "Cleartext",
+        })
+    }
+}
+
+/// Bytes that HTTP/1.1 buffers each way; each stalled client holds as many.
+const BUFFER: usize = 64 * 1024;
+/// Requests at a time on one HTTP/2 connection.
+const H2_STREAMS: u32 = 250;
+/// Bytes of one upload that wait for a slow agent.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// All streams stalled, and the connection still has credit.
+const H2_CONNECTION_WINDOW: u32 = (H2_STREAMS + 1) * H2_STREAM_WINDOW;
+/// A client that is gone without a word is noticed after twice this.
+const H2_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Accepts clients until told to drain, then waits for those that are there.
+pub async fn serve(
+    listener: TcpListener,
+    security: Security,
+    limits: Limits,
+    proxy: Arc<Proxy>,
+    drain: drain::Watcher,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let place = tokio::select! {
+            biased;
+            () = drain.draining() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = drain.draining() => break,
+            accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next() => {
+                report(ended);
+                continue;
+            }
+        };
+        let (stream, client) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                accept_failed(&error).await;
+                continue;
+            }
+        };
+        let (security, proxy, drain) = (security.clone(), Arc::clone(&proxy), drain.clone());
+        connections.spawn(async move {
+            let metrics = proxy.metrics.clone();
+            metrics.client_connections.inc();
+            connection(stream, client, security, limits, proxy, drain).await;
+            metrics.client_connections.dec();
+            drop(place);
+        });
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a client's connection panicked");
+    }
+}
+
+/// No file handles left, most often: accepting at once again would only spin.
+async fn accept_failed(error: &std::io::Error) {
+    tracing::error!(%error, "a client's connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    security: Security,
+    limits: Limits,
+    proxy: Arc<Proxy>,
+    drain: drain::Watcher,
+) {
+    // Watch events and terminal echoes are small and must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let Security::Tls(acceptor) = security else {
+        return serve_http1(stream, client, limits, proxy, drain).await;
+    };
+    let tls = match tokio::time::timeout(limits.head_timeout, acceptor.accept(stream)).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(error)) => return failed(&proxy.metrics, client, "tls", &error.to_string()),
+        Err(_) => return failed(&proxy.metrics, client, "tls_timeout", "no TLS handshake in time"),
+    };
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(tls, client, proxy, drain).await;
+    } else {
+        serve_http1(tls, client, limits, proxy, drain).await;
+    }
+}
+
+async fn serve_http1<T>(io: T, client: SocketAddr, limits: Limits, proxy: Arc<Proxy>, drain: drain::Watcher)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let metrics = proxy.metrics.clone();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(BUFFER)
+        .max_headers(ci_tunnel::protocol::MAX_HEADERS)
+        .half_close(true)
+        .serve_connection(TokioIo::new(io), service(client, proxy))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        biased;
+        result = connection.as_mut() => result,
+        () = drain.draining() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                result = connection => result,
+                () = cut(&drain) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        failed(&metrics, client, "http1", &error.to_string());
+    }
+}
+
+async fn serve_http2<T>(io: T, client: SocketAddr, proxy: Arc<Proxy>, drain: drain::Watcher)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let metrics = proxy.metrics.clone();
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_header_list_size(BUFFER as u32)
+        .max_send_buf_size(BUFFER)
+        .keep_alive_interval(H2_KEEP_ALIVE)
+        .keep_alive_timeout(H2_KEEP_ALIVE)
+        .serve_connection(TokioIo::new(io), service(client, proxy));
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        biased;
+        result = connection.as_mut() => result,
+        () = drain.draining() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                result = connection => result,
+                () = cut(&drain) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        failed(&metrics, client, "http2", &error.to_string());
+    }
+}
+
+/// Requests that are cut at the end have this long to say so.
+const CUT_GRACE: Duration = Duration::from_millis(500);
+
+async fn cut(drain: &drain::Watcher) {
+    drain.forced().await;
+    tokio::time::sleep(CUT_GRACE).await;
+}
+
+fn service(
+    client: SocketAddr,
+    proxy: Arc<Proxy>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = http::Response<super::body::Body>,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> {
+    service_fn(move |request| {
+        let proxy = Arc::clone(&proxy);
+        async move { Ok(proxy.handle(request, client).await) }
+    })
+}
+
+fn failed(metrics: &Metrics, client: SocketAddr, phase: &'static str, error: &str) {
+    metrics.client_connections_failed.get_or_create(&ReasonLabels { reason: phase }).inc();
+    tracing::debug!(%client, phase, error, "a client's connection failed");
+}

@@ -1,0 +1,157 @@
+//! Every refusal → status, Kubernetes `Status`, headers. The only file of the proxy that names a status code of ours.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use ci_tunnel::kube;
+use ci_tunnel::protocol::head::{Cause, Failure};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use crate::access::Denied;
+use crate::authn;
+
+/// Why a request is not carried. The message of each is for the person who made the request.
+#[derive(Debug, thiserror::Error)]
+pub enum Reject {
+    #[error("the request is malformed: {0}")]
+    Malformed(String),
+    #[error("the request's head is longer than {limit} bytes")]
+    HeadTooLong { limit: usize },
+    #[error("{0}")]
+    Unauthenticated(authn::Error),
+    /// The same for an agent that does not exist and one that the job may not use.
+    #[error("this job may not use agent {agent}: {denied}")]
+    Denied { agent: String, denied: Denied },
+    #[error("this job may not use agent {agent}: no rule of its configuration allows it")]
+    NoAgent { agent: String },
+    #[error(
+        "impersonation (kubectl --as) is allowed only where the agent's configuration says `access_as: agent`; \
+         this job runs as {identity}"
+    )]
+    ImpersonationNotAllowed { identity: String },
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("too many requests: {what}; try again in {}s", retry_after.as_secs().max(1))]
+    TooManyRequests { what: &'static str, retry_after: Duration },
+    #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
+    AgentAway { agent: String, since: Option<SystemTime> },
+    #[error("agent {agent} takes no more requests: the limit of streams on its connections is reached")]
+    NoStream { agent: String },
+    #[error("agent {agent}: {}", failure.message)]
+    Agent { agent: String, failure: Failure },
+    #[error("the connection to agent {agent} was lost before an answer; the request was not repeated{}",
+        if *safe { "" } else { ", and it may or may not have been carried out" })]
+    AgentLost { agent: String, safe: bool },
+    #[error("agent {agent} answered with bytes that are not the protocol's")]
+    AgentBroken { agent: String },
+    #[error("no answer from the API server of agent {agent} within {}s", after.as_secs())]
+    NoAnswer { agent: String, after: Duration },
+    #[error("this request was ended: {0}")]
+    Cut(String),
+    #[error("this server is shutting down; try again")]
+    ShuttingDown,
+    #[error("this server can not write its audit log, and is set to refuse requests until it can")]
+    AuditUnavailable,
+}
+
+/// What a refusal is to HTTP, to Kubernetes clients and to metrics.
+struct Form {
+    code: StatusCode,
+    label: &'static str,
+    retry_after: Option<Duration>,
+}
+
+impl Reject {
+    /// The name in metrics and audit.
+    pub fn label(&self) -> &'static str {
+        self.form().label
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.form().code
+    }
+
+    /// The refusal as a response.
+    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+        let form = self.form();
+        let retry_after = form.retry_after.map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
+        let mut status = kube::Status::new(form.code, format!("ci-tunnel: {self}")).request_id(request_id);
+        if let Some(seconds) = retry_after {
+            status = status.retry_after(seconds);
+        }
+        let mut response = Response::new(Bytes::from(status.to_json()));
+        *response.status_mut() = form.code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kube::Status::CONTENT_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        match self {
+            Self::Unauthenticated(_) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ci-tunnel\""));
+            }
+            // What is left of such a request can not be trusted to begin where we think.
+            Self::Malformed(_) | Self::HeadTooLong { .. } => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn form(&self) -> Form {
+        let form = |code, label| Form { code, label, retry_after: None };
+        let again = |label| Form {
+            code: StatusCode::SERVICE_UNAVAILABLE,
+            label,
+            retry_after: Some(Duration::from_secs(1)),
+        };
+        match self {
+            Self::Malformed(_) => form(StatusCode::BAD_REQUEST, "malformed"),
+            Self::HeadTooLong { .. } => form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long"),
+            Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
+            Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
+            Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
+            Self::TooManyRequests { retry_after, .. } => Form {
+                code: StatusCode::TOO_MANY_REQUESTS,
+                label: "too_many_requests",
+                retry_after: Some(*retry_after),
+            },
+            Self::AgentAway { .. } => again("agent_away"),
+            Self::NoStream { .. } => again("no_stream"),
+            Self::Agent { failure, .. } => agent_failure(failure.cause),
+            // client-go repeats whatever carries Retry-After, so only what is safe to repeat does.
+            Self::AgentLost { safe: true, .. } => again("agent_lost"),
+            Self::AgentLost { safe: false, .. } => form(StatusCode::BAD_GATEWAY, "agent_lost"),
+            Self::AgentBroken { .. } => form(StatusCode::BAD_GATEWAY, "agent_broken"),
+            Self::NoAnswer { .. } => form(StatusCode::GATEWAY_TIMEOUT, "no_answer"),
+            Self::Cut(_) => form(StatusCode::FORBIDDEN, "cut"),
+            Self::ShuttingDown => again("shutting_down"),
+            Self::AuditUnavailable => again("audit"),
+        }
+    }
+}
+
+fn agent_failure(cause: Cause) -> Form {
+    let (code, label) = match cause {
+        Cause::Unreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+        Cause::Untrusted => (StatusCode::BAD_GATEWAY, "upstream_untrusted"),
+        Cause::BadUpgrade => (StatusCode::BAD_GATEWAY, "upstream_bad_upgrade"),
+        Cause::Credentials => (StatusCode::BAD_GATEWAY, "upstream_credentials"),
+        Cause::Internal => (StatusCode::BAD_GATEWAY, "agent_internal"),
+        Cause::Refused => (StatusCode::BAD_REQUEST, "agent_refused"),
+        Cause::Timeout => (StatusCode::GATEWAY_TIMEOUT, "no_answer"),
+        Cause::Busy => (StatusCode::SERVICE_UNAVAILABLE, "agent_busy"),
+    };
+    let retry_after = (cause == Cause::Busy).then_some(Duration::from_secs(1));
+    Form { code, label, retry_after }
+}
+
+fn away_since(since: Option<SystemTime>) -> String {
+    match since.and_then(|since| jiff::Timestamp::try_from(since).ok()) {
+        Some(since) => format!(" (since {since:.0})"),
+        None => " (not seen since this server started)".to_owned(),
+    }
+}

@@ -1,0 +1,62 @@
+//! After the API server's verified 101: raw bytes both ways until either end closes or the permit is lost.
+
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::transport::splice::{Counters, Error, splice};
+use ci_tunnel::transport::stream::{Receiver, Sender};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::{Slots, live};
+use crate::agents::session::Running;
+use crate::audit::{Ending, Record};
+
+/// Everything that lives as long as an upgraded request.
+#[derive(Debug)]
+pub struct Upgraded {
+    pub sender: Sender,
+    pub receiver: Receiver,
+    pub record: Record,
+    pub live: live::Guard,
+    pub slots: Slots,
+    pub running: Running,
+}
+
+impl Upgraded {
+    /// Waits for the client's side of the switch, then carries bytes.
+    pub async fn run(mut self, client: OnUpgrade, _drain: ci_tunnel::runtime::drain::Watcher) {
+        let io = match client.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => {
+                self.record.end(Ending::ClientGone, Some(error.to_string()));
+                return;
+            }
+        };
+        let mut counters = Counters::default();
+        let cut = self.live.cut();
+        let result = tokio::select! {
+            biased;
+            () = cut.cancelled() => None,
+            result = splice(io, &mut self.sender, &mut self.receiver, &mut counters) => Some(result),
+        };
+        self.record.sent().store(counters.sent, std::sync::atomic::Ordering::Relaxed);
+        self.record.received(counters.received);
+        self.close(result);
+        drop(self.slots);
+        drop(self.running);
+    }
+
+    fn close(&mut self, result: Option<Result<(), Error>>) {
+        match result {
+            Some(Ok(())) => self.record.end(Ending::Complete, None),
+            Some(Err(Error::Io(_))) => self.record.end(Ending::ClientGone, None),
+            Some(Err(Error::Stream(error))) => self.record.end(Ending::Broken(error.to_string()), None),
+            None => {
+                let why = self.live.why();
+                let label = why.as_ref().map_or("cut", |why| why.label).to_owned();
+                self.record.end(Ending::Cut(label), why.map(|why| why.message));
+                self.sender.reset(Code::PermitLost);
+                self.receiver.stop(Code::PermitLost);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What a long-running process needs besides its work: signals, draining, logs, readiness, the operator's port.
+
+pub mod backoff;
+pub mod drain;
+pub mod ops;
+pub mod ready;
+pub mod signal;
+pub mod telemetry;

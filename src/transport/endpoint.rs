@@ -1,0 +1,234 @@
+//! QUIC endpoints: a server's, which agents connect to, and an agent's.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::{EndpointConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::params::{self, Side};
+use super::stream::{Receiver, Sender};
+use crate::config::net::Quic;
+use crate::protocol::code::Code;
+
+/// Why there is no endpoint or no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The UDP socket could not be made or bound.
+    #[error("UDP {address}: {source}")]
+    Bind {
+        /// The address to bind.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The TLS configuration has no cipher suite that QUIC can begin with.
+    #[error("the TLS configuration can not carry QUIC: {0}")]
+    Tls(#[from] NoInitialCipherSuite),
+    /// The attempt can not be made.
+    #[error("can not connect to {address}: {source}")]
+    Connect {
+        /// The peer.
+        address: SocketAddr,
+        /// Why.
+        source: quinn::ConnectError,
+    },
+    /// The attempt failed.
+    #[error("no QUIC connection to {address}: {source}")]
+    Handshake {
+        /// The peer.
+        address: SocketAddr,
+        /// Why.
+        source: quinn::ConnectionError,
+    },
+}
+
+/// Secrets that must outlive a restart, so that peers learn of it at once instead of waiting out the idle limit.
+#[derive(Clone, Copy)]
+pub struct Keys {
+    /// Signs stateless reset tokens (RFC 9000, section 10.3).
+    pub stateless_reset: [u8; 32],
+    /// Seals address validation tokens (RFC 9000, section 8.1).
+    pub address_token: [u8; 32],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+/// Binds a server's endpoint.
+///
+/// # Errors
+/// The address can not be bound, or the TLS configuration can not carry QUIC.
+pub fn server(
+    address: SocketAddr,
+    quic: &Quic,
+    tls: Arc<rustls::ServerConfig>,
+    keys: &Keys,
+) -> Result<quinn::Endpoint, Error> {
+    let token_key =
+        aws_lc_rs::hkdf::Salt::new(aws_lc_rs::hkdf::HKDF_SHA256, &[]).extract(&keys.address_token);
+    let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
+    let mut config = quinn::ServerConfig::new(crypto, Arc::new(token_key));
+    config.transport_config(params::transport(quic, Side::Server));
+    // Handshakes not yet accepted hold memory for anyone who sends packets.
+    config
+        .max_incoming(4096)
+        .incoming_buffer_size(64 * 1024)
+        .incoming_buffer_size_total(32 * 1024 * 1024);
+    let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.stateless_reset);
+    let endpoint_config = EndpointConfig::new(Arc::new(reset_key));
+    bind(address, quic, endpoint_config, Some(config))
+}
+
+/// Binds an agent's endpoint, to any port of the family of `peer`.
+///
+/// # Errors
+/// No socket could be bound.
+pub fn client(peer: SocketAddr, quic: &Quic) -> Result<quinn::Endpoint, Error> {
+    let address = match peer {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    bind(address, quic, EndpointConfig::default(), None)
+}
+
+/// Connects to a server.
+///
+/// # Errors
+/// The handshake failed. There is no deadline but the idle timeout: the caller sets one.
+pub async fn connect(
+    endpoint: &quinn::Endpoint,
+    address: SocketAddr,
+    server_name: &str,
+    quic: &Quic,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<Connection, Error> {
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(params::transport(quic, Side::Agent));
+    let connecting = endpoint
+        .connect_with(config, address, server_name)
+        .map_err(|source| Error::Connect { address, source })?;
+    let connection = connecting
+        .await
+        .map_err(|source| Error::Handshake { address, source })?;
+    Ok(Connection(connection))
+}
+
+/// One QUIC connection between an agent and a server.
+#[derive(Debug, Clone)]
+pub struct Connection(quinn::Connection);
+
+/// How a connection ended.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// The peer's code, if the peer closed it; else what comes nearest.
+    pub code: Code,
+    /// What happened, in words.
+    pub reason: String,
+}
+
+impl Connection {
+    /// The connection of a handshake that the server accepted.
+    pub fn accepted(connection: quinn::Connection) -> Self {
+        Self(connection)
+    }
+
+    /// Opens a stream; waits while the peer's limit of streams is reached.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn open(&self) -> Result<(Sender, Receiver), quinn::ConnectionError> {
+        let (sender, receiver) = self.0.open_bi().await?;
+        Ok((Sender::new(sender), Receiver::new(receiver)))
+    }
+
+    /// The next stream that the peer opens.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn accept(&self) -> Result<(Sender, Receiver), quinn::ConnectionError> {
+        let (sender, receiver) = self.0.accept_bi().await?;
+        Ok((Sender::new(sender), Receiver::new(receiver)))
+    }
+
+    /// Waits for the end.
+    pub async fn closed(&self) -> Closed {
+        closed(&self.0.closed().await)
+    }
+
+    /// Ends the connection and every stream on it.
+    pub fn close(&self, code: Code, reason: &str) {
+        self.0
+            .close(VarInt::from_u32(code as u32), reason.as_bytes());
+    }
+
+    /// Where the peer is now; it may change (RFC 9000, section 9).
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// The current estimate of the round trip.
+    pub fn rtt(&self) -> std::time::Duration {
+        self.0.rtt()
+    }
+}
+
+/// What an error says of how a connection ended.
+pub fn closed(error: &quinn::ConnectionError) -> Closed {
+    let code = match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            Code::from_number(close.error_code.into_inner())
+        }
+        quinn::ConnectionError::LocallyClosed => Code::Done,
+        quinn::ConnectionError::Reset => Code::Restarting,
+        quinn::ConnectionError::TimedOut => Code::Deadline,
+        _ => Code::Protocol,
+    };
+    let reason = match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            String::from_utf8_lossy(&close.reason).into_owned()
+        }
+        other => other.to_string(),
+    };
+    Closed { code, reason }
+}
+
+fn bind(
+    address: SocketAddr,
+    quic: &Quic,
+    endpoint: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> Result<quinn::Endpoint, Error> {
+    let failed = |source| Error::Bind { address, source };
+    let socket = socket(address, quic).map_err(failed)?;
+    quinn::Endpoint::new(endpoint, server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
+}
+
+/// A UDP socket with the wished-for buffers; what the kernel grants less is said once, with the remedy.
+fn socket(address: SocketAddr, quic: &Quic) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    let wanted = usize::try_from(quic.udp_buffer.as_u64()).unwrap_or(usize::MAX);
+    socket.set_recv_buffer_size(wanted)?;
+    socket.set_send_buffer_size(wanted)?;
+    // Linux grants double of what it counts (socket(7)).
+    let granted = socket.recv_buffer_size()? / 2;
+    if granted < wanted {
+        tracing::warn!(
+            wanted,
+            granted,
+            "the kernel limits UDP buffers; bulk transfers lose speed. Raise it with: \
+             sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"
+        );
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
