@@ -19,3 +19,6 @@ pub mod template;
 pub use condition::{Condition, Failure};
 pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
 pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, RuleRef, Rules, Tier};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The composition root: every part built in order, each handed what it needs; then run, and drained.
 
-mod follow;
+pub mod follow;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -151,11 +151,11 @@ impl App {
 
     /// What agents pin: the hash that the join command prints.
     pub fn pin(&self) -> String {
-        self.identity.pin()
+        self.identity.pin().to_string()
     }
 
-    /// The CA that clients trust, as PEM.
-    pub fn ca_pem(&self) -> String {
+    /// The CA that was made here and clients must be given, as PEM.
+    pub fn ca_pem(&self) -> Option<&str> {
         self.identity.ca_pem()
     }
 
@@ -182,7 +182,8 @@ impl App {
         parts.spawn(self.listener.serve(self.agents));
         let mut background = JoinSet::new();
         self.follow.spawn(&mut background);
-        background.spawn(follow::certificates(self.identity, self.audit, reload));
+        background.spawn(Arc::clone(&self.identity).watch());
+        background.spawn(follow::reloads(self.identity, self.audit, reload));
         let forced = self.watcher.notice();
         background.spawn(async move {
             forced.forced().await;
@@ -213,9 +214,13 @@ impl App {
 /// For close frames to leave after the drain.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
+/// The server's certificate: of files, or made in the state directory.
+///
+/// # Errors
+/// A file is not as it must be.
+pub fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
     let identity = match &config.kubernetes_api.tls {
-        Some(files) => ServerIdentity::from_files(files),
+        Some(files) => ServerIdentity::from_files(files.clone()),
         None => ServerIdentity::made_in(&config.state_dir, &config.certificate_names()),
     };
     Ok(Arc::new(identity?))
@@ -230,7 +235,7 @@ async fn front(config: &Config, identity: &ServerIdentity) -> anyhow::Result<(Tc
         tracing::warn!("the Kubernetes API is served without TLS: everyone on the network can steal tokens");
         return Ok((tcp, Security::Cleartext));
     }
-    let tls = identity.server_config(&[b"h2", b"http/1.1"])?;
+    let tls = identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?;
     Ok((tcp, Security::Tls(TlsAcceptor::from(tls))))
 }
 
@@ -239,7 +244,7 @@ async fn agents_endpoint(config: &Config, identity: &ServerIdentity, store: &Sto
         stateless_reset: *store.secret("quic stateless reset").await?.expose(),
         address_token: *store.secret("quic address token").await?.expose(),
     };
-    let tls = identity.quic_server_config(protocol::ALPN)?;
+    let tls = identity.quic_config(&[protocol::ALPN])?;
     endpoint::server(config.agents.listen, &config.quic, tls, &keys).context("agents.listen")
 }
 
@@ -258,6 +263,6 @@ impl Described {
 
 impl kubeconfig::Describe for Described {
     fn cluster(&self) -> Cluster {
-        Cluster { server: self.url.clone(), ca_pem: Some(self.identity.ca_pem()) }
+        Cluster { server: self.url.clone(), ca_pem: self.identity.ca_pem().map(str::to_owned) }
     }
 }

@@ -7,4 +7,4 @@ mod record;
 mod sink;
 
 pub use record::{Ending, Record};
-pub use sink::{Audit, Config, Error, OnFailure, Output, Writer};
+pub use sink::{Audit, Config, Error, OnFailure, Output, Writer, check};

@@ -1,4 +1,212 @@
-//! The commands.
+//! The command line: `serve` runs the server, the others look into or change its state beside it.
 
+pub mod agent;
+pub mod check;
 pub mod explain;
 pub mod job;
+pub mod job_token;
+pub mod kubeconfig;
+mod output;
+pub mod selector;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ci_tunnel::runtime::{signal, telemetry};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::access;
+use crate::app::{self, App};
+use crate::authn::Authenticator;
+use crate::config::Config;
+use crate::configrepo;
+use crate::kubeconfig::Cluster;
+use crate::proxy;
+use crate::store::Store;
+use selector::AgentSelector;
+
+/// The ci-tunnel server: lets CI/CD jobs reach Kubernetes clusters that they have no network path to.
+#[derive(Debug, Parser)]
+#[command(name = "ci-tunnel-server", version, propagate_version = true)]
+pub struct Cli {
+    /// The server's configuration file; without one every setting has its default
+    #[arg(long, short, global = true, env = "CI_TUNNEL_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Overrides `state_dir` of the file
+    #[arg(long, global = true, env = "CI_TUNNEL_STATE_DIR", value_name = "PATH")]
+    state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve,
+    /// Say of each thing that the server needs whether it holds; exit 1 if one does not
+    Check,
+    /// Register agents and their tokens
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// Issue and revoke tokens for jobs whose CI system has none of its own
+    #[command(subcommand)]
+    JobToken(job_token::Command),
+    /// Say whether a job may use an agent, as whom, and which line of which file decides
+    Explain(Box<explain::Args>),
+    /// Print the KUBECONFIG of a job
+    Kubeconfig(kubeconfig::Args),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// It can not be done; the message is for the person at the terminal.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if let Command::Completions { shell } = self.command {
+            clap_complete::generate(shell, &mut Self::command(), "ci-tunnel-server", &mut io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let config = self.load();
+        if matches!(self.command, Command::Check) {
+            let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        let config = config?;
+        match self.command {
+            Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            other => block_on(1, command(other, config))?,
+        }
+    }
+
+    fn load(&self) -> Result<Config, crate::config::Error> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(state_dir) = &self.state_dir {
+            config.state_dir.clone_from(state_dir);
+        }
+        Ok(config)
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    let level = telemetry::init(&config.log)?;
+    block_on(config.threads, async {
+        let (mut shutdown, mut reload) = signal::install().context("signals")?;
+        let app = App::build(config, level).await?;
+        let (reloads, reload_requests) = mpsc::channel(1);
+        let (first, asked) = oneshot::channel();
+        let (second, forced) = oneshot::channel();
+        let signals = tokio::spawn(async move {
+            let signal = shutdown.recv().await;
+            tracing::info!(signal, "asked to end");
+            let _ = first.send(());
+            let signal = shutdown.recv().await;
+            tracing::warn!(signal, "asked again: ending at once");
+            let _ = second.send(());
+        });
+        let hangups = tokio::spawn(async move {
+            loop {
+                reload.recv().await;
+                // One that waits already is enough.
+                let _ = reloads.try_send(());
+            }
+        });
+        let result = app.run(resolved(asked), resolved(forced), reload_requests).await;
+        signals.abort();
+        hangups.abort();
+        result
+    })?
+}
+
+async fn resolved(receiver: oneshot::Receiver<()>) {
+    if receiver.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    let out = &mut io::stdout();
+    match command {
+        Command::Agent(command) => {
+            let store = Store::open(&config.state_dir).await?;
+            let result = agent::run(command, &store, &join(&config)?, out).await;
+            store.close().await;
+            result?;
+        }
+        Command::JobToken(command) => {
+            let store = Store::open(&config.state_dir).await?;
+            let authenticator = Authenticator::new(config.authn, store.clone()).await?;
+            let result = job_token::run(command, &store, &authenticator, out).await;
+            store.close().await;
+            result?;
+        }
+        Command::Explain(args) => return explain(&args, &config).await,
+        Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
+        Command::Serve | Command::Check | Command::Completions { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn join(config: &Config) -> anyhow::Result<agent::Join> {
+    let identity = app::identity(config)?;
+    Ok(agent::Join { server: Some(config.agents_address()), pin: Some(identity.pin().to_string()) })
+}
+
+/// Exit status 0 when the job may use the agent, 1 when not.
+async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&config.state_dir).await?;
+    let selector: AgentSelector = args.agent.parse().map_err(anyhow::Error::msg)?;
+    let agent = selector.find(&store).await?.agent;
+    let job = args.job.identity()?;
+    let rules = match &args.file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            Arc::new(access::Rules::parse(&text, &file.display().to_string())?)
+        }
+        None => {
+            let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;
+            let snapshot = snapshot.borrow().clone();
+            if let Some(problem) = snapshot.rules(&agent.project, &agent.name).and_then(|rules| rules.problem.clone()) {
+                eprintln!("warning: {problem}");
+            }
+            snapshot.in_force(&agent)
+        }
+    };
+    let explanation = access::explain(&job, &agent, &rules);
+    print!("{}", explain::render(&explanation));
+    Ok(if explanation.decision.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {
+    let store = Store::open(&config.state_dir).await?;
+    let (directory, _changes) = app::follow::agents(&store).await?;
+    let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
+    let authenticator = Authenticator::new(config.authn.clone(), store).await?;
+    let identity = app::identity(config)?;
+    let cluster = Cluster {
+        server: config.public_url(config.kubernetes_api.listen.port()),
+        ca_pem: identity.ca_pem().map(str::to_owned),
+    };
+    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
+    kubeconfig::run(args, &authenticator, &cluster, allowed, &mut io::stdin(), &mut io::stdout()).await
+}
+
+/// One thread is the fastest up to a full core: no request is handed from thread to thread.
+fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
+    let mut builder = if threads > 1 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    Ok(builder.enable_all().build().context("the runtime")?.block_on(future))
+}

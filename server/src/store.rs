@@ -34,6 +34,8 @@ use last_used::LastUsed;
 /// Why the store did not do what it was asked to. The messages name the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("{}: {source}: let this user read and write the file and its directory", file.display())]
+    Access { file: PathBuf, source: sqlx::Error },
     #[error("agent {agent} exists already: its id is {id}; see `agent show {id}`")]
     AgentExists { agent: String, id: u64 },
     #[error("{file}: busy for more than {seconds} s: another process holds its lock", file = file.display())]
@@ -60,8 +62,6 @@ pub enum Error {
     },
     #[error("{}: {source}", file.display())]
     Query { file: PathBuf, source: sqlx::Error },
-    #[error("{}: read-only: let this user write the file and its directory", file.display())]
-    ReadOnly { file: PathBuf, source: sqlx::Error },
     #[error("{file}: {what} is damaged: restore it from a backup", file = file.display())]
     Row { file: PathBuf, what: String },
     #[error("no agent {0}: see `agent list`")]

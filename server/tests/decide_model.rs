@@ -254,69 +254,54 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 fn model(job: &JobIdentity, config_project: &str, configuration: &Configuration) -> Decision {
     let project = job.project.path.as_str().to_lowercase();
-    let mut tiers: Vec<(Tier, Vec<(usize, &Entry)>)> = Vec::new();
-    let of = |entries: &'_ [Entry], path: &str| -> Vec<usize> {
-        (0..entries.len())
-            .filter(|at| entries[*at].id.to_lowercase() == path)
+    let named = |list: &[Entry], path: &str| -> Vec<(usize, Entry)> {
+        let entries = list.iter().cloned().enumerate();
+        entries
+            .filter(|(_, entry)| entry.id.to_lowercase() == path)
             .collect()
     };
-    let entries = |entries: &'static str, path: &str| -> Vec<(usize, &Entry)> {
-        let list = if entries == "projects" {
-            &configuration.projects
-        } else {
-            &configuration.groups
+    let own = named(&configuration.projects, &project);
+    if !own.is_empty() {
+        return first(Tier::Project, &own, job);
+    }
+    if configuration.implicit && project == config_project.to_lowercase() {
+        return Decision::Permit {
+            tier: Tier::Implicit,
+            index: 0,
+            access_as: 0,
+            username: String::new(),
         };
-        of(list, path)
-            .into_iter()
-            .map(|at| (at, &list[at]))
-            .collect()
-    };
-    tiers.push((Tier::Project, entries("projects", &project)));
-    let own = project == config_project.to_lowercase() && configuration.implicit;
+    }
     let segments: Vec<_> = project.split('/').collect();
     for length in (1..segments.len()).rev() {
-        tiers.push((
-            Tier::Group,
-            entries("groups", &segments[..length].join("/")),
-        ));
-    }
-    tiers.push((
-        Tier::Instance,
-        configuration
-            .instance
-            .iter()
-            .map(|entry| (0, entry))
-            .collect(),
-    ));
-    for (tier, entries) in tiers {
-        if entries.is_empty() {
-            if tier == Tier::Project && own {
-                return Decision::Permit {
-                    tier: Tier::Implicit,
-                    index: 0,
-                    access_as: 0,
-                    username: String::new(),
-                };
-            }
-            continue;
+        let group = named(&configuration.groups, &segments[..length].join("/"));
+        if !group.is_empty() {
+            return first(Tier::Group, &group, job);
         }
-        let Some((index, entry)) = entries
-            .into_iter()
-            .find(|(_, entry)| entry.conditions_hold(job))
-        else {
-            return Decision::Deny;
-        };
-        return match entry.username(job) {
-            Some(username) => Decision::Permit {
-                tier,
-                index,
-                access_as: entry.access_as,
-                username,
-            },
-            None => Decision::Deny,
-        };
     }
-    Decision::Deny
+    let instance: Vec<_> = configuration
+        .instance
+        .iter()
+        .cloned()
+        .map(|entry| (0, entry))
+        .collect();
+    first(Tier::Instance, &instance, job)
+}
+
+/// The first entry whose conditions all hold.
+fn first(tier: Tier, entries: &[(usize, Entry)], job: &JobIdentity) -> Decision {
+    let Some((index, entry)) = entries.iter().find(|(_, entry)| entry.conditions_hold(job)) else {
+        return Decision::Deny;
+    };
+    match entry.username(job) {
+        Some(username) => Decision::Permit {
+            tier,
+            index: *index,
+            access_as: entry.access_as,
+            username,
+        },
+        None => Decision::Deny,
+    }
 }
 
 fn decided(job: &JobIdentity, agent: &Agent, rules: &Rules) -> Decision {

@@ -20,6 +20,8 @@ use super::drain::Notice;
 use super::ready::Readiness;
 use super::telemetry::LogLevel;
 
+mod accept;
+
 /// The longest body of a request to this port.
 const MAX_BODY: usize = 4096;
 /// What Prometheus calls the format of the metrics.
@@ -105,15 +107,10 @@ async fn run(listener: TcpListener, router: Router, stopped: oneshot::Receiver<(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the ops listener cannot be used"),
     };
-    let server = axum::serve(
-        listener,
-        router.into_make_service_with_connect_info::<SocketAddr>(),
-    );
     tokio::select! {
+        biased;
         _ = stopped => {}
-        result = server => if let Err(error) = result {
-            tracing::error!(%error, "the ops listener has ended");
-        },
+        never = accept::run(listener, router) => match never {},
     }
 }
 

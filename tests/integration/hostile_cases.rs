@@ -16,6 +16,7 @@ pub fn all() -> Vec<Case> {
         credentials::cases(),
         identity::forged(),
         identity::dropped(),
+        identity::harmless(),
         paths::ambiguous(),
         paths::passed(),
         framing::cases(),
@@ -33,14 +34,26 @@ pub fn controls() -> Vec<Case> {
     vec![
         h1("honest over HTTP/1.1", "/small", "", Expect::Passes),
         h2("honest over HTTP/2", "/small", &[], Expect::Passes),
-        h1("honest upgrade", "/upgrade/echo", upgrade, Expect::Status(101)),
+        h1(
+            "honest upgrade",
+            "/upgrade/echo",
+            upgrade,
+            Expect::Status(101),
+        ),
         case(
             "honest upgrade by POST with an empty body, as kubectl exec over SPDY",
             "/upgrade/echo",
-            Wire::H1(format!("POST /upgrade/echo HTTP/1.1\r\n{HOST}{AUTH}{upgrade}Content-Length: 0\r\n\r\n")),
+            Wire::H1(format!(
+                "POST /upgrade/echo HTTP/1.1\r\n{HOST}{AUTH}{upgrade}Content-Length: 0\r\n\r\n"
+            )),
             Expect::Status(101),
         ),
-        h1("dots in a query", "/small?path=/../%2e%2e//x;y", "", Expect::Passes),
+        h1(
+            "dots in a query",
+            "/small?path=/../%2e%2e//x;y",
+            "",
+            Expect::Passes,
+        ),
     ]
 }
 
@@ -50,17 +63,33 @@ const AUTH: &str = "Authorization: Bearer {token}\r\n";
 const EVIL: &str = "evil";
 
 fn case(name: &'static str, target: &str, wire: Wire, expect: Expect) -> Case {
-    Case { name, wire, target: target.to_owned(), expect, never: &[EVIL] }
+    Case {
+        name,
+        wire,
+        target: target.to_owned(),
+        expect,
+        never: &[EVIL],
+    }
 }
 
 /// A GET over HTTP/1.1 with a good token and more header lines.
 fn h1(name: &'static str, target: &str, lines: &str, expect: Expect) -> Case {
-    case(name, target, Wire::H1(format!("GET {target} HTTP/1.1\r\n{HOST}{AUTH}{lines}\r\n")), expect)
+    case(
+        name,
+        target,
+        Wire::H1(format!("GET {target} HTTP/1.1\r\n{HOST}{AUTH}{lines}\r\n")),
+        expect,
+    )
 }
 
 /// A GET over HTTP/2 with a good token and more headers.
 fn h2(name: &'static str, target: &str, more: &[(&str, &str)], expect: Expect) -> Case {
-    case(name, target, Wire::H2(vec![H2::Headers(head("GET", target, more))]), expect)
+    case(
+        name,
+        target,
+        Wire::H2(vec![H2::Headers(head("GET", target, more))]),
+        expect,
+    )
 }
 
 fn head(method: &str, target: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -71,5 +100,9 @@ fn head(method: &str, target: &str, more: &[(&str, &str)]) -> Vec<(String, Strin
         (":path", target),
         ("authorization", "Bearer {token}"),
     ];
-    usual.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    usual
+        .iter()
+        .chain(more)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }

@@ -91,8 +91,9 @@ impl ApiServer {
     pub async fn start_with(options: Options) -> Result<Self> {
         let authority = Authority::new("stand-in cluster")?;
         let tls = authority.local_server()?.server_config(&options.alpn)?;
-        let listener =
-            TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .with_context(|| format!("listening on {}", options.listen))?;
         let addr = listener.local_addr()?;
         let state = Arc::new(State {
             token: options.token,
@@ -103,7 +104,12 @@ impl ApiServer {
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, TlsAcceptor::from(tls), Arc::clone(&state)));
-        Ok(Self { addr, ca_pem: authority.ca_pem(), state, _accepting: accepting })
+        Ok(Self {
+            addr,
+            ca_pem: authority.ca_pem(),
+            state,
+            _accepting: accepting,
+        })
     }
 
     pub fn addr(&self) -> SocketAddr {

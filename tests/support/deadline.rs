@@ -14,5 +14,7 @@ pub async fn within<F: Future>(what: &str, future: F) -> Result<F::Output> {
 
 /// Waits for `future`, at most `limit`.
 pub async fn within_time<F: Future>(limit: Duration, what: &str, future: F) -> Result<F::Output> {
-    tokio::time::timeout(limit, future).await.with_context(|| format!("waited {limit:?} in vain for {what}"))
+    tokio::time::timeout(limit, future)
+        .await
+        .with_context(|| format!("waited {limit:?} in vain for {what}"))
 }

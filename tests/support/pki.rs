@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
@@ -68,7 +68,10 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+        Ok(Leaf {
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
+        })
     }
 }
 
@@ -86,7 +89,11 @@ impl Leaf {
             cert: directory.join("tls.crt"),
             key: directory.join("tls.key"),
         };
-        for (path, text) in [(&files.ca, ca_pem), (&files.cert, &self.cert_pem), (&files.key, &self.key_pem)] {
+        for (path, text) in [
+            (&files.ca, ca_pem),
+            (&files.cert, &self.cert_pem),
+            (&files.key, &self.key_pem),
+        ] {
             std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
         }
         Ok(files)
@@ -107,7 +114,9 @@ impl Leaf {
 
 impl std::fmt::Debug for Leaf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leaf").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+        f.debug_struct("Leaf")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +135,9 @@ pub fn client_config(ca_pem: &str, alpn: &[&str]) -> Result<Arc<ClientConfig>> {
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().context("reading certificates")
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .context("reading certificates")
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -157,7 +168,11 @@ mod tests {
         let api = ApiServer::start().await?;
         Raw::connect(api.addr(), api.ca_pem(), "h2").await?;
         let other = Authority::new("another")?;
-        assert!(Raw::connect(api.addr(), &other.ca_pem(), "h2").await.is_err());
+        assert!(
+            Raw::connect(api.addr(), &other.ca_pem(), "h2")
+                .await
+                .is_err()
+        );
         Ok(())
     }
 }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -61,12 +63,31 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        let lines = Lines { last: VecDeque::new(), file };
-        let output = Output { lines: Arc::new(Mutex::new(lines)), written: watch::Sender::new(0) };
+        let lines = Lines {
+            last: VecDeque::new(),
+            file,
+        };
+        let output = Output {
+            lines: Arc::new(Mutex::new(lines)),
+            written: watch::Sender::new(0),
+        };
         let mut readers = JoinSet::new();
-        readers.spawn(output.clone().read(child.stdout.take().expect("piped above")));
-        readers.spawn(output.clone().read(child.stderr.take().expect("piped above")));
-        Ok(Self { name: name.to_owned(), child, output, readers })
+        readers.spawn(
+            output
+                .clone()
+                .read(child.stdout.take().expect("piped above")),
+        );
+        readers.spawn(
+            output
+                .clone()
+                .read(child.stderr.take().expect("piped above")),
+        );
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            output,
+            readers,
+        })
     }
 
     /// None once the process was waited for.
@@ -76,11 +97,22 @@ impl Process {
 
     /// The last 1,000 lines that the process wrote.
     pub fn lines(&self) -> Vec<String> {
-        self.output.lines.lock().unwrap().last.iter().cloned().collect()
+        self.output
+            .lines
+            .lock()
+            .unwrap()
+            .last
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// The first line that satisfies `wanted`, written already or to come; an error at once when the process ends without it.
-    pub async fn wait_for_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    pub async fn wait_for_line(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let mut written = self.output.written.subscribe();
         let (output, child, readers) = (&self.output, &mut self.child, &mut self.readers);
         let line = within(what, async {
@@ -104,7 +136,13 @@ impl Process {
             }
         });
         let line = line.await.and_then(|line| line);
-        line.with_context(|| format!("{}: waiting for {what}; it wrote:\n{}", self.name, self.lines().join("\n")))
+        line.with_context(|| {
+            format!(
+                "{}: waiting for {what}; it wrote:\n{}",
+                self.name,
+                self.lines().join("\n")
+            )
+        })
     }
 
     /// Waits until `GET path` at this address of plain HTTP answers 200. The address may not be bound yet, so this asks again.
@@ -121,15 +159,29 @@ impl Process {
 
     /// Sends a signal to this process, and to no other.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
-        let id = self.id().with_context(|| format!("{} has ended", self.name))?;
-        let status = Command::new("kill").arg(signal.flag()).arg(id.to_string()).status().await.context("running kill")?;
-        ensure!(status.success(), "kill {} of {}: {status}", signal.flag(), self.name);
+        let id = self
+            .id()
+            .with_context(|| format!("{} has ended", self.name))?;
+        let status = Command::new("kill")
+            .arg(signal.flag())
+            .arg(id.to_string())
+            .status()
+            .await
+            .context("running kill")?;
+        ensure!(
+            status.success(),
+            "kill {} of {}: {status}",
+            signal.flag(),
+            self.name
+        );
         Ok(())
     }
 
     /// Waits for the process to end by itself.
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
-        within_time(limit, &format!("{} to end", self.name), self.child.wait()).await?.context("waiting for a child")
+        within_time(limit, &format!("{} to end", self.name), self.child.wait())
+            .await?
+            .context("waiting for a child")
     }
 }
 
@@ -148,7 +200,13 @@ impl Signal {
 
 impl Output {
     fn find(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        self.lines.lock().unwrap().last.iter().find(|line| wanted(line)).cloned()
+        self.lines
+            .lock()
+            .unwrap()
+            .last
+            .iter()
+            .find(|line| wanted(line))
+            .cloned()
     }
 
     async fn read(self, pipe: impl AsyncRead + Unpin) {
@@ -172,7 +230,10 @@ impl Output {
 pub fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe().context("finding the running test")?;
     // target/<profile>/deps/<test>
-    let directory = test.parent().and_then(Path::parent).context("the running test lies in no target directory")?;
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .context("the running test lies in no target directory")?;
     let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     ensure!(
         path.exists(),
@@ -185,15 +246,23 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// A program in `PATH`, if there is one.
 pub fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
 }
 
 async fn status(addr: std::net::SocketAddr, path: &str) -> Result<u16> {
     let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).await?;
-    std::str::from_utf8(&head[9..])?.parse().context("a status that is no number")
+    std::str::from_utf8(&head[9..])?
+        .parse()
+        .context("a status that is no number")
 }
 
 const LINES: usize = 1000;
@@ -214,13 +283,18 @@ mod tests {
     async fn captures_lines_and_sends_signals() -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let log = directory.path().join("log");
-        let script = "trap 'echo told >&2; kill $!; exit 7' TERM; sleep 60 & echo started >&2; wait";
+        let script =
+            "trap 'echo told >&2; kill $!; exit 7' TERM; sleep 60 & echo started >&2; wait";
         let mut process = Process::start("trap", shell(script), &log)?;
-        process.wait_for_line("the start", |line| line == "started").await?;
+        process
+            .wait_for_line("the start", |line| line == "started")
+            .await?;
         process.signal(Signal::Stop).await?;
         process.signal(Signal::Term).await?;
         process.signal(Signal::Cont).await?;
-        process.wait_for_line("the answer", |line| line == "told").await?;
+        process
+            .wait_for_line("the answer", |line| line == "told")
+            .await?;
         assert_eq!(process.wait(Duration::from_secs(5)).await?.code(), Some(7));
         assert_eq!(std::fs::read_to_string(log)?, "started\ntold\n");
         Ok(())
@@ -229,10 +303,20 @@ mod tests {
     #[tokio::test]
     async fn says_what_a_process_wrote_that_ended_too_early() -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
-        let mut process = Process::start("short", shell("echo no such file; exit 1"), &directory.path().join("log"))?;
-        let error = process.wait_for_line("readiness", |line| line == "ready").await.unwrap_err();
+        let mut process = Process::start(
+            "short",
+            shell("echo no such file; exit 1"),
+            &directory.path().join("log"),
+        )?;
+        let error = process
+            .wait_for_line("readiness", |line| line == "ready")
+            .await
+            .unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains("no such file") && text.contains("exit status: 1"), "{text}");
+        assert!(
+            text.contains("no such file") && text.contains("exit status: 1"),
+            "{text}"
+        );
         Ok(())
     }
 

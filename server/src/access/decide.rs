@@ -95,14 +95,14 @@ pub fn explain(job: &JobIdentity, agent: &Agent, rules: &Rules) -> Explanation {
     let project = &job.project.path;
     let mut considered = Vec::new();
     for (depth, tier) in rules.tiers(project, &agent.project).enumerate() {
-        let mut decided = None;
+        let mut won = false;
         for entry in tier {
-            let outcome = match decided {
-                _ if depth > 0 => Outcome::Outranked,
-                Some(()) => Outcome::NotReached,
-                None => part(entry, job),
+            let outcome = match (depth, won) {
+                (0, false) => part(entry, job),
+                (0, true) => Outcome::NotReached,
+                _ => Outcome::Outranked,
             };
-            decided = decided.or((outcome == Outcome::Won).then_some(()));
+            won |= outcome == Outcome::Won;
             considered.push(Considered {
                 rule: entry.rule.clone(),
                 outcome,

@@ -105,33 +105,27 @@ impl Template {
             return Err(Error::Space);
         }
         let mut parts = Vec::new();
-        let mut literal = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let (brace, after) = (&rest[at..=at], &rest[at + 1..]);
-            if let Some(after) = after.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = after;
-                continue;
-            }
-            if brace == "}" {
-                return Err(Error::Unbalanced('}'));
-            }
-            let (name, after) = after.split_once('}').ok_or(Error::Unbalanced('{'))?;
-            let value = Placeholder::parse(name).ok_or_else(|| Error::Unknown {
-                name: name.to_owned(),
-            })?;
-            if !literal.is_empty() {
-                parts.push(Part::Literal(std::mem::take(&mut literal)));
-            }
-            parts.push(Part::Value(value));
-            rest = after;
+            push_literal(&mut parts, &rest[..at]);
+            let (brace, after) = rest[at..].split_at(1);
+            rest = match after.strip_prefix(brace) {
+                Some(after) => {
+                    push_literal(&mut parts, brace);
+                    after
+                }
+                None if brace == "{" => {
+                    let (name, after) = after.split_once('}').ok_or(Error::Unbalanced('{'))?;
+                    let unknown = || Error::Unknown {
+                        name: name.to_owned(),
+                    };
+                    parts.push(Part::Value(Placeholder::parse(name).ok_or_else(unknown)?));
+                    after
+                }
+                None => return Err(Error::Unbalanced('}')),
+            };
         }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal));
-        }
+        push_literal(&mut parts, rest);
         Ok(Self { parts })
     }
 
@@ -143,7 +137,7 @@ impl Template {
                 Part::Literal(literal) => text.push_str(literal),
                 Part::Value(placeholder) => {
                     let value = value(*placeholder, job, agent).filter(|value| !value.is_empty());
-                    text.push_str(&value.ok_or(Unrenderable::Unknown(placeholder.name()))?);
+                    text.push_str(&value.ok_or_else(|| Unrenderable::Unknown(placeholder.name()))?);
                 }
             }
         }
@@ -166,6 +160,15 @@ impl Template {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// Neighbouring literals become one, so that the first tells how the text begins.
+fn push_literal(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Literal(literal)) => literal.push_str(text),
+        _ => parts.push(Part::Literal(text.to_owned())),
     }
 }
 

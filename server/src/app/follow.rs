@@ -34,8 +34,6 @@ pub(super) struct Follow {
     pub(super) _repositories: Watcher,
 }
 
-/// How often files of certificates are looked at.
-const CERTIFICATES: Duration = Duration::from_secs(30);
 /// How often what has no event of its own is looked at: tokens that expire, the audit's health, limits to forget.
 const TICK: Duration = Duration::from_secs(2);
 
@@ -43,7 +41,7 @@ const TICK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The store fails.
-pub(super) async fn agents(
+pub async fn agents(
     store: &Store,
 ) -> Result<(Directory, watch::Sender<Arc<Agents>>), crate::store::Error> {
     let (sender, receiver) = watch::channel(Arc::new(read_agents(store).await?));
@@ -133,14 +131,13 @@ impl Follow {
     }
 }
 
-/// Looks at certificate files now and then and on every reload; reopens the audit file on a reload.
-pub(super) async fn certificates(identity: Arc<ServerIdentity>, audit: Audit, mut reload: mpsc::Receiver<()>) {
-    let mut look = tokio::time::interval(CERTIFICATES);
-    loop {
-        tokio::select! {
-            _ = look.tick() => {}
-            Some(()) = reload.recv() => audit.reopen(),
+/// On every reload: reads the certificates and opens the audit file again.
+pub(super) async fn reloads(identity: Arc<ServerIdentity>, audit: Audit, mut reload: mpsc::Receiver<()>) {
+    while reload.recv().await.is_some() {
+        audit.reopen();
+        match identity.reload() {
+            Ok(changed) => tracing::info!(changed, "certificate read again"),
+            Err(error) => tracing::error!(%error, "certificate could not be read again; the old one stays"),
         }
-        identity.refresh();
     }
 }

@@ -225,6 +225,19 @@ impl Writing {
     }
 }
 
+/// Whether the output can be opened; its name.
+///
+/// # Errors
+/// It can not.
+pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
+    let output = config.output.clone().unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
+    open(&output)?;
+    Ok(match output {
+        Output::File(path) => path.display().to_string(),
+        Output::Stdout => "standard output".to_owned(),
+    })
+}
+
 fn open(output: &Output) -> Result<Option<File>, Error> {
     use std::os::unix::fs::OpenOptionsExt;
     match output {

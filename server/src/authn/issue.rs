@@ -120,10 +120,11 @@ impl Authenticator {
     /// # Errors
     /// The token is not listed, or the store fails.
     pub async fn revoke(&self, token: &TokenId, unlisted: bool) -> Result<(), Error> {
+        // Its last session credential may have been issued in its last moment.
+        let afterwards = self.config.sessions.max_lifetime;
         let until = match self.store.job_token(&token.0).await? {
-            // Its last session credential may have been issued in its last moment.
-            Some(record) => record.expires_at + self.config.sessions.max_lifetime.max(UNKNOWN_END),
-            None if unlisted => SystemTime::now() + UNKNOWN_END,
+            Some(record) => record.expires_at + afterwards,
+            None if unlisted => SystemTime::now() + UNKNOWN_END + afterwards,
             None => return Err(Error::Unlisted(token.clone())),
         };
         self.store.revoke_job_token(&token.0, until).await?;

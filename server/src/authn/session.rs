@@ -17,7 +17,7 @@ const TYPE: &str = "ci-tunnel-session+jwt";
 
 /// Session credentials in the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Written")]
 pub struct Config {
     /// How long one is good when the job asks for no other time. Default: 1h.
     #[serde(with = "duration")]
@@ -33,6 +33,52 @@ impl Default for Config {
             lifetime: Duration::from_secs(3600),
             max_lifetime: Duration::from_secs(12 * 3600),
         }
+    }
+}
+
+/// The settings as the file has them, not yet compared with each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    #[serde(with = "duration")]
+    lifetime: Duration,
+    #[serde(with = "duration")]
+    max_lifetime: Duration,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let Config {
+            lifetime,
+            max_lifetime,
+        } = Config::default();
+        Self {
+            lifetime,
+            max_lifetime,
+        }
+    }
+}
+
+impl TryFrom<Written> for Config {
+    type Error = String;
+
+    fn try_from(
+        Written {
+            lifetime,
+            max_lifetime,
+        }: Written,
+    ) -> Result<Self, String> {
+        if lifetime < Duration::from_secs(1) {
+            return Err("lifetime must be 1s at least".to_owned());
+        }
+        if lifetime > max_lifetime {
+            let (lifetime, max) = (duration::format(lifetime), duration::format(max_lifetime));
+            return Err(format!("lifetime, {lifetime}, is over max_lifetime, {max}"));
+        }
+        Ok(Self {
+            lifetime,
+            max_lifetime,
+        })
     }
 }
 

@@ -269,6 +269,9 @@ fn config_is_strict_and_has_defaults() {
         "session: {}",
         "sessions: {lifetime: 90}",
         "sessions: {max: 1h}",
+        "sessions: {lifetime: 0s}",
+        "sessions: {lifetime: 13h}",
+        "sessions: {max_lifetime: 30m}",
     ] {
         read(wrong).unwrap_err();
     }

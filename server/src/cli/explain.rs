@@ -89,3 +89,74 @@ fn line(Considered { rule, outcome }: &Considered) -> String {
             }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Rules, explain};
+    use crate::identity::{Agent, AgentId};
+
+    fn rendered(config: &str, git_ref: &str) -> String {
+        let agent = Agent {
+            id: AgentId(7),
+            project: "acme/infra".parse().unwrap(),
+            name: "prod".parse().unwrap(),
+        };
+        let job = serde_json::json!({"provider": "local", "project": {"path": "acme/app"}, "ref": git_ref});
+        let rules = Rules::parse(config, "config.yaml").unwrap();
+        render(&explain(
+            &serde_json::from_value(job).unwrap(),
+            &agent,
+            &rules,
+        ))
+    }
+
+    const CONFIG: &str = "\
+ci_access:
+  projects:
+  - id: acme/app
+    refs: [main]
+  - id: acme/app
+    refs: ['v*']
+    default_namespace: app
+    access_as: {impersonate: {username: 'ref:{ref}', uid: u, groups: [g], extra: [{key: k, val: [v]}]}}
+  instance: {}
+";
+
+    #[test]
+    fn a_permit_tells_rule_and_identity() {
+        let expected = "\
+allowed: acme/app may use acme/infra:prod
+  by: projects[1] (line 5, \"acme/app\")
+  as: impersonate
+    user: ref:v1
+    uid: u
+    group: g
+    extra: k = v
+  default namespace: app
+
+rules that name the project, in the order they are asked:
+  - projects[0] (line 3, \"acme/app\")
+      refs: ref \"v1\" matches none of \"main\"
+  + projects[1] (line 5, \"acme/app\"): decides
+    instance (line 9): not asked, a nearer rule names the project
+";
+        assert_eq!(rendered(CONFIG, "v1"), expected);
+    }
+
+    #[test]
+    fn a_denial_tells_why() {
+        let text = rendered(CONFIG, "topic");
+        let expected = "\
+denied: acme/app may not use acme/infra:prod
+  because: projects[0] (line 3, \"acme/app\") names the project acme/app, but ref \"topic\" matches none of \"main\"
+";
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(text.matches("\n  - ").count(), 2, "{text}");
+        let none = rendered("", "main");
+        assert!(
+            none.ends_with("names the project acme/app, a group of it, or all projects\n"),
+            "{none}"
+        );
+    }
+}

@@ -50,6 +50,10 @@ pub async fn answer(
     record.job(&who.identity, who.token.as_str());
     let wishes = wishes(request.uri().query().unwrap_or_default())?;
     let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
+    if allowed.is_empty() {
+        let project = &who.identity.project.path;
+        return Err(Reject::Forbidden(format!("no agent's configuration lets this job of {project} in")));
+    }
     let document = proxy
         .authenticator
         .kubeconfig(&who, &allowed, &proxy.kubeconfig.cluster(), &wishes)

@@ -154,13 +154,20 @@ impl Sqlite {
     /// What a failed statement means for the operator.
     fn explain(&self, source: sqlx::Error) -> Error {
         let file = self.file.clone();
+        if matches!(source, sqlx::Error::PoolTimedOut) {
+            return Error::Busy {
+                file,
+                seconds: BUSY_TIMEOUT.as_secs(),
+                source,
+            };
+        }
         match primary_code(&source) {
             Some(5 | 6) => Error::Busy {
                 file,
                 seconds: BUSY_TIMEOUT.as_secs(),
                 source,
             },
-            Some(8) => Error::ReadOnly { file, source },
+            Some(8 | 14) => Error::Access { file, source },
             Some(10) => Error::Io { file, source },
             Some(11 | 26) => Error::Damaged { file, source },
             Some(13) => Error::Full { file, source },

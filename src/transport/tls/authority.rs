@@ -11,7 +11,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use super::pem::{self, Pair, Readers};
 use super::pin::parse;
@@ -49,24 +49,8 @@ impl Authority {
             .chain(OWN_NAMES.map(checked))
             .collect::<Result<_, _>>()?;
         let key = key_in(dir)?;
-        let file = dir.join("ca.pem");
-        let pem = match pem::read_if_there(&file)? {
-            Some(pem) => String::from_utf8_lossy(&pem).into_owned(),
-            None => {
-                let pem = issue_ca(&key, now).map_err(generate(dir))?;
-                pem::replace(&file, &pem, Readers::Everyone)?;
-                pem
-            }
-        };
-        let certificate = pem::certificates(&file, pem.as_bytes())?.remove(0);
+        let (certificate, pem) = certificate_in(dir, &key, now)?;
         let pin = Pin::of(&certificate)?;
-        if parse(&certificate)?.public_key().subject_public_key.data != key.public_key_raw() {
-            return Err(Error::KeyPair {
-                certificate: file,
-                key: dir.join("ca-key.pem"),
-                source: rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch),
-            });
-        }
         Ok(Self {
             dir: dir.to_owned(),
             names,
@@ -101,15 +85,8 @@ impl Authority {
     fn serves(&self, pem: &[u8], now: SystemTime) -> Result<bool, Error> {
         let chain = pem::certificates(Path::new("server.pem"), pem)?;
         let leaf = parse(&chain[0])?;
-        let validity = leaf.validity();
-        let (from, until) = (
-            validity.not_before.timestamp(),
-            validity.not_after.timestamp(),
-        );
-        let now = i64::try_from(unix(now).as_secs()).unwrap_or(i64::MAX);
-        let fresh = (from..from + (until - from) / 3 * 2).contains(&now);
         let has_key = rustls::pki_types::PrivateKeyDer::from_pem_slice(pem).is_ok();
-        Ok(fresh
+        Ok(is_fresh(&leaf, now)
             && has_key
             && chain.get(1) == Some(&self.certificate)
             && names_of(&leaf) == self.names)
@@ -159,6 +136,44 @@ fn key_in(dir: &Path) -> Result<KeyPair, Error> {
     }
 }
 
+/// The authority's certificate, issued for its key if there is none, and again when two thirds of its life are over.
+fn certificate_in(
+    dir: &Path,
+    key: &KeyPair,
+    now: SystemTime,
+) -> Result<(CertificateDer<'static>, String), Error> {
+    let file = dir.join("ca.pem");
+    if let Some(pem) = pem::read_if_there(&file)? {
+        let certificate = pem::certificates(&file, &pem)?.remove(0);
+        let parsed = parse(&certificate)?;
+        if parsed.public_key().subject_public_key.data != key.public_key_raw() {
+            return Err(Error::KeyPair {
+                certificate: file,
+                key: dir.join("ca-key.pem"),
+                source: rustls::InconsistentKeys::KeyMismatch.into(),
+            });
+        }
+        if is_fresh(&parsed, now) {
+            return Ok((certificate, String::from_utf8_lossy(&pem).into_owned()));
+        }
+    }
+    let pem = issue_ca(key, now).map_err(generate(dir))?;
+    pem::replace(&file, &pem, Readers::Everyone)?;
+    tracing::info!(file = %file.display(), "made a certificate of the authority");
+    Ok((pem::certificates(&file, pem.as_bytes())?.remove(0), pem))
+}
+
+/// Whether a certificate is valid and in the first two thirds of its life.
+fn is_fresh(certificate: &X509Certificate<'_>, now: SystemTime) -> bool {
+    let validity = certificate.validity();
+    let (from, until) = (
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    );
+    let now = i64::try_from(unix(now).as_secs()).unwrap_or(i64::MAX);
+    (from..from + (until - from) / 3 * 2).contains(&now)
+}
+
 fn issue_ca(key: &KeyPair, now: SystemTime) -> Result<String, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -201,7 +216,7 @@ fn checked(name: &str) -> Result<String, Error> {
     }
 }
 
-fn names_of(certificate: &x509_parser::certificate::X509Certificate<'_>) -> BTreeSet<String> {
+fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
         return BTreeSet::new();
     };

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::authority::Authority;
 use super::pem::Pair;
-use super::{Error, Pin, protocols, provider};
+use super::{Error, Pin, pin, protocols, provider};
 use crate::config::net::TlsFiles;
 
 /// How often the files are looked at, and the age of a certificate that was made.
@@ -137,6 +138,16 @@ impl ServerIdentity {
             .pin
     }
 
+    /// When the certificate in use ends.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        self.current
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expires
+    }
+
     /// A configuration for TLS over TCP. `alpn` in the order of preference.
     ///
     /// # Errors
@@ -183,6 +194,7 @@ impl Source {
             Self::Made(authority) => authority.pin(),
         };
         Ok(Presented {
+            expires: expiry(&key.cert[0])?,
             key: Arc::new(key),
             pin,
         })
@@ -193,6 +205,13 @@ impl Source {
 struct Presented {
     key: Arc<CertifiedKey>,
     pin: Pin,
+    expires: SystemTime,
+}
+
+fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, Error> {
+    let seconds = pin::parse(certificate)?.validity().not_after.timestamp();
+    let since_epoch = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    Ok(SystemTime::UNIX_EPOCH + since_epoch)
 }
 
 /// The certificate of the moment, whatever name the client asks for: agents may dial an address.

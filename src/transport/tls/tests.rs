@@ -97,6 +97,15 @@ fn a_server_is_known_by_pin_and_by_ca_file_under_each_of_its_names() {
 }
 
 #[test]
+fn the_configurations_carry_quic() {
+    use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+    let made = made(&[]);
+    QuicServerConfig::try_from(made.config()).unwrap();
+    let client = client_config(&Trust::Pin(made.identity.pin()), &[]).unwrap();
+    QuicClientConfig::try_from(client).unwrap();
+}
+
+#[test]
 fn another_server_is_refused_in_words() {
     let (ours, theirs) = (made(&[]), made(&[]));
     let error = handshake(

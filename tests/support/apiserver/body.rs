@@ -24,7 +24,9 @@ pub(super) fn empty() -> Boxed {
 }
 
 pub(super) fn full(bytes: impl Into<Bytes>) -> Boxed {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// The body of a request; its record grows as it is read.
@@ -37,7 +39,12 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new(incoming: Incoming, entry: Entry) -> Self {
-        let mut upload = Self { incoming, entry, len: 0, hash: Some(Sha256::new()) };
+        let mut upload = Self {
+            incoming,
+            entry,
+            len: 0,
+            hash: Some(Sha256::new()),
+        };
         if upload.incoming.is_end_stream() {
             upload.complete();
         }
@@ -46,13 +53,21 @@ impl Upload {
 
     /// Reads to the end; what cannot be read to the end counts as what was read of it.
     pub(super) async fn read(self) -> Bytes {
-        self.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+        self.collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default()
     }
 
     fn complete(&mut self) {
         let Some(hash) = self.hash.take() else { return };
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.entry.update(|request| request.body.sha256 = Some(sha256));
+        let sha256 = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self.entry
+            .update(|request| request.body.sha256 = Some(sha256));
     }
 
     fn see(&mut self, frame: &Frame<Bytes>) {
@@ -65,7 +80,8 @@ impl Upload {
             self.entry.update(|request| request.body.len = len);
         }
         if let Some(trailers) = frame.trailers_ref() {
-            self.entry.update(|request| request.trailers = pairs(trailers));
+            self.entry
+                .update(|request| request.trailers = pairs(trailers));
         }
     }
 }
@@ -74,7 +90,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 self.see(&frame);
@@ -84,7 +103,8 @@ impl Body for Upload {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.entry.update(|request| request.body.broke = Some(Instant::now()));
+                self.entry
+                    .update(|request| request.body.broke = Some(Instant::now()));
                 Poll::Ready(Some(Err(io::Error::other(error))))
             }
             None => {
@@ -122,7 +142,10 @@ impl Body for Watched {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if frame.is_none() || self.inner.is_end_stream() {
             self.answering.answered();
@@ -153,7 +176,11 @@ pub(super) struct Feed<G> {
 
 impl<G: Send + Unpin + 'static> Feed<G> {
     pub(super) fn boxed(pieces: mpsc::Receiver<Piece>, guard: G) -> Boxed {
-        Self { pieces, _guard: guard }.boxed_unsync()
+        Self {
+            pieces,
+            _guard: guard,
+        }
+        .boxed_unsync()
     }
 }
 
@@ -161,8 +188,13 @@ impl<G: Unpin> Body for Feed<G> {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Some(piece) = ready!(self.pieces.poll_recv(cx)) else { return Poll::Ready(None) };
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Some(piece) = ready!(self.pieces.poll_recv(cx)) else {
+            return Poll::Ready(None);
+        };
         if let Some(taken) = piece.taken {
             let _ = taken.send(Instant::now());
         }
@@ -179,12 +211,20 @@ pub(super) struct Pattern {
 
 impl Pattern {
     pub(super) fn whole(len: u64) -> Self {
-        Self { remaining: len, claimed: len, then: None }
+        Self {
+            remaining: len,
+            claimed: len,
+            then: None,
+        }
     }
 
     /// Claims more than it gives, and after `len` bytes calls `then` and stays silent.
     pub(super) fn broken(len: u64, then: impl FnOnce() + Send + 'static) -> Self {
-        Self { remaining: len, claimed: len + 1024 * 1024, then: Some(Box::new(then)) }
+        Self {
+            remaining: len,
+            claimed: len + 1024 * 1024,
+            then: Some(Box::new(then)),
+        }
     }
 }
 
@@ -192,7 +232,10 @@ impl Body for Pattern {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if self.remaining == 0 {
             if self.claimed == 0 {
                 return Poll::Ready(None);

@@ -33,16 +33,24 @@ impl Peer {
     pub(super) async fn serve(stream: TcpStream, tls: TlsAcceptor, state: Arc<State>) {
         let _ = stream.set_nodelay(true);
         // A client that fails the handshake is not worth more than its absence from the record.
-        let Ok(Ok(stream)) = within("TLS handshake", tls.accept(stream)).await else { return };
+        let Ok(Ok(stream)) = within("TLS handshake", tls.accept(stream)).await else {
+            return;
+        };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let (number, wire) = state.recorder.connected(if http2 { "h2" } else { "http/1.1" }.to_owned());
+        let (number, wire) = state
+            .recorder
+            .connected(if http2 { "h2" } else { "http/1.1" }.to_owned());
         let peer = Arc::new(Self {
             number,
             flushed: watch::Sender::new(0),
             cut: Notify::new(),
             recorder: state.recorder.clone(),
         });
-        let io = TokioIo::new(Tap { stream, wire, peer: Arc::clone(&peer) });
+        let io = TokioIo::new(Tap {
+            stream,
+            wire,
+            peer: Arc::clone(&peer),
+        });
         tokio::select! {
             () = peer.cut.notified() => {}
             () = Box::pin(speak(io, http2, state, Arc::clone(&peer))) => {}
@@ -73,7 +81,10 @@ async fn speak(io: TokioIo<Tap>, http2: bool, state: Arc<State>, peer: Arc<Peer>
             .serve_connection(io, service)
             .await;
     } else {
-        let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
+        let _ = http1::Builder::new()
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await;
     }
 }
 
@@ -91,7 +102,11 @@ impl Drop for Tap {
 }
 
 impl AsyncRead for Tap {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.wire.append(&buf.filled()[before..]);
@@ -100,7 +115,11 @@ impl AsyncRead for Tap {
 }
 
 impl AsyncWrite for Tap {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

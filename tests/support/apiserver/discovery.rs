@@ -14,25 +14,51 @@ pub(super) struct Kind {
 }
 
 pub(super) const KINDS: [Kind; 4] = [
-    Kind { resource: "configmaps", kind: "ConfigMap", short: "cm", namespaced: true },
-    Kind { resource: "namespaces", kind: "Namespace", short: "ns", namespaced: false },
-    Kind { resource: "pods", kind: "Pod", short: "po", namespaced: true },
-    Kind { resource: "secrets", kind: "Secret", short: "", namespaced: true },
+    Kind {
+        resource: "configmaps",
+        kind: "ConfigMap",
+        short: "cm",
+        namespaced: true,
+    },
+    Kind {
+        resource: "namespaces",
+        kind: "Namespace",
+        short: "ns",
+        namespaced: false,
+    },
+    Kind {
+        resource: "pods",
+        kind: "Pod",
+        short: "po",
+        namespaced: true,
+    },
+    Kind {
+        resource: "secrets",
+        kind: "Secret",
+        short: "",
+        namespaced: true,
+    },
 ];
 
 pub(super) fn answer(segments: &[&str]) -> Reply {
     let value = match segments {
         ["readyz" | "livez" | "healthz", ..] => return reply::text(StatusCode::OK, "ok"),
         ["version"] => version(),
-        ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        ["api"] => {
+            json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+        }
         ["api", "v1"] => core_resources(),
-        ["apis"] => json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": GROUPS.map(|(group, ..)| api_group(group))}),
+        ["apis"] => {
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": GROUPS.map(|(group, ..)| api_group(group))})
+        }
         ["apis", group] if GROUPS.iter().any(|(known, ..)| known == group) => api_group(group),
         ["apis", group, "v1"] => match GROUPS.iter().find(|(known, ..)| known == group) {
             Some((group, resource, kind)) => review_resources(group, resource, kind),
             None => return reply::not_found("this API group"),
         },
-        ["openapi", "v3"] => json!({"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=stand-in"}}}),
+        ["openapi", "v3"] => {
+            json!({"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=stand-in"}}})
+        }
         ["openapi", "v3", "api", "v1"] => openapi(),
         _ => return reply::not_found("this path"),
     };
@@ -40,8 +66,16 @@ pub(super) fn answer(segments: &[&str]) -> Reply {
 }
 
 const GROUPS: [(&str, &str, &str); 2] = [
-    ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
-    ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+    (
+        "authentication.k8s.io",
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+    ),
+    (
+        "authorization.k8s.io",
+        "selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+    ),
 ];
 
 fn version() -> Value {
@@ -58,7 +92,9 @@ fn api_group(group: &str) -> Value {
 }
 
 fn core_resources() -> Value {
-    let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
+    let verbs = [
+        "create", "delete", "get", "list", "patch", "update", "watch",
+    ];
     let mut resources: Vec<Value> = KINDS
         .iter()
         .map(|kind| {
@@ -89,14 +125,21 @@ fn review_resources(group: &str, resource: &str, kind: &str) -> Value {
 fn openapi() -> Value {
     let mut paths = serde_json::Map::new();
     for kind in &KINDS {
-        let place = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
+        let place = if kind.namespaced {
+            "namespaces/{namespace}/"
+        } else {
+            ""
+        };
         let operation = json!({
             "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
             "x-kubernetes-action": "patch",
             "x-kubernetes-group-version-kind": {"group": "", "version": "v1", "kind": kind.kind},
             "responses": {"200": {"description": "OK"}},
         });
-        paths.insert(format!("/api/v1/{place}{}/{{name}}", kind.resource), json!({"patch": operation}));
+        paths.insert(
+            format!("/api/v1/{place}{}/{{name}}", kind.resource),
+            json!({"patch": operation}),
+        );
     }
     json!({"openapi": "3.0.0", "info": {"title": "stand-in", "version": "v1"}, "paths": paths})
 }

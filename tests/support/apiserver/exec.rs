@@ -34,9 +34,19 @@ pub(super) async fn serve(upgrade: OnUpgrade, process: Process) -> Result<()> {
     let io = TokioIo::new(upgrade.await.context("switching protocols")?);
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
     let exit_code = process.run(&mut socket).await?;
-    send(&mut socket, ERROR, outcome(exit_code).to_string().as_bytes()).await?;
+    send(
+        &mut socket,
+        ERROR,
+        outcome(exit_code).to_string().as_bytes(),
+    )
+    .await?;
     // Clients take a closing frame without a code for a failure.
-    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await?;
+    socket
+        .close(Some(CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        }))
+        .await?;
     // The client answers the closing frame; hanging up earlier could take the last output with it.
     while let Some(Ok(_)) = socket.next().await {}
     Ok(())
@@ -44,7 +54,11 @@ pub(super) async fn serve(upgrade: OnUpgrade, process: Process) -> Result<()> {
 
 impl Process {
     pub(super) fn new(pod: &str, command: Vec<String>, has_stdin: bool) -> Self {
-        Self { pod: pod.to_owned(), command, has_stdin }
+        Self {
+            pod: pod.to_owned(),
+            command,
+            has_stdin,
+        }
     }
 
     /// Runs to the exit code. Known: `cat`, `echo`, `hostname`, `sh -c "exit N"`.
@@ -61,7 +75,10 @@ impl Process {
                 send(socket, STDOUT, format!("{}\n", self.pod).as_bytes()).await?;
                 Ok(0)
             }
-            ["sh", "-c", script] => match script.strip_prefix("exit ").and_then(|code| code.trim().parse().ok()) {
+            ["sh", "-c", script] => match script
+                .strip_prefix("exit ")
+                .and_then(|code| code.trim().parse().ok())
+            {
                 Some(code) => Ok(code),
                 None => unknown(socket, script).await,
             },
@@ -90,14 +107,19 @@ async fn cat(socket: &mut Socket) -> Result<u8> {
 }
 
 async fn unknown(socket: &mut Socket, command: &str) -> Result<u8> {
-    let sorry = format!("{command}: not found in the stand-in (try cat, echo, hostname, sh -c \"exit 3\")\n");
+    let sorry = format!(
+        "{command}: not found in the stand-in (try cat, echo, hostname, sh -c \"exit 3\")\n"
+    );
     send(socket, STDERR, sorry.as_bytes()).await?;
     Ok(127)
 }
 
 async fn send(socket: &mut Socket, channel: u8, data: &[u8]) -> Result<()> {
     let frame: Bytes = [&[channel], data].concat().into();
-    socket.send(Message::Binary(frame)).await.context("writing to the client")
+    socket
+        .send(Message::Binary(frame))
+        .await
+        .context("writing to the client")
 }
 
 /// The `Status` that kubectl takes the exit code from.

@@ -11,10 +11,16 @@ use super::routes::Call;
 /// Impersonation without a user is an error, as in the real one.
 pub(super) fn check(headers: &HeaderMap) -> Result<(), Box<Reply>> {
     let named = headers.contains_key("impersonate-user");
-    let half = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
+    let half = headers
+        .keys()
+        .any(|name| name.as_str().starts_with("impersonate-"));
     if half && !named {
         let message = "requested impersonation without impersonating a user";
-        return Err(Box::new(reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)));
+        return Err(Box::new(reply::refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            message,
+        )));
     }
     Ok(())
 }
@@ -51,7 +57,8 @@ fn user(headers: &HeaderMap) -> Value {
     };
     let mut groups = texts(headers, "impersonate-group");
     groups.push("system:authenticated".to_owned());
-    let mut user = json!({"username": String::from_utf8_lossy(username.as_bytes()), "groups": groups});
+    let mut user =
+        json!({"username": String::from_utf8_lossy(username.as_bytes()), "groups": groups});
     if let Some(uid) = texts(headers, "impersonate-uid").pop() {
         user["uid"] = uid.into();
     }
@@ -73,7 +80,11 @@ fn extra(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
 }
 
 fn texts(headers: &HeaderMap, name: &str) -> Vec<String> {
-    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    headers
+        .get_all(name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect()
 }
 
 /// Undoes percent encoding; what is not encoded properly stays.
@@ -82,7 +93,9 @@ pub(super) fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let hex = text.get(index + 1..index + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let hex = text
+            .get(index + 1..index + 3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (bytes[index], hex) {
             (b'%', Some(byte)) => {
                 out.push(byte);

@@ -1,70 +1,19 @@
 //! What arrived at the stand-in: every request and every connection, to ask and to wait for.
 
+mod received;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Version};
 use tokio::sync::watch;
 
+pub(super) use self::received::Wire;
+pub use self::received::{Body, Connection, End, Received};
 use crate::deadline::within;
-
-/// One request as it arrived.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// The number of the [`Connection`] it came on.
-    pub connection: u64,
-    pub version: Version,
-    pub method: Method,
-    /// The request target as it was on the wire, less a fragment (hyper drops it; the connection's bytes have it).
-    pub target: String,
-    /// Every header line in order of names, duplicates kept, names in lower case.
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Body,
-    /// Trailers that followed the body.
-    pub trailers: Vec<(String, Vec<u8>)>,
-    /// For upgraded connections: the first bytes that came after the switch, and after a wrong one.
-    pub upgraded: Vec<u8>,
-    pub arrived: Instant,
-    pub end: End,
-}
-
-/// How much of a request's body arrived.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Body {
-    pub len: u64,
-    /// Of all of the body in hex, once it is complete.
-    pub sha256: Option<String>,
-    /// When the body broke off, if it did.
-    pub broke: Option<Instant>,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The answer is not given, or not given in full, yet.
-    Running,
-    /// The answer was handed over whole.
-    Answered(Instant),
-    /// The client went away before the end of the answer.
-    Gone(Instant),
-}
-
-/// One connection to the stand-in.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    pub number: u64,
-    /// The application protocol that TLS agreed on.
-    pub alpn: String,
-    pub opened: Instant,
-    pub closed: Option<Instant>,
-}
-
-/// The first bytes that a client sent on a connection, inside TLS.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wire(Arc<Mutex<Vec<u8>>>);
 
 /// Remembers what arrived. Clones share one memory.
 #[derive(Debug, Clone)]
@@ -82,38 +31,25 @@ struct Memory {
     connections_ever: u64,
 }
 
-impl Received {
-    /// The values of a header, in order.
-    pub fn header(&self, name: &str) -> Vec<String> {
-        values(&self.headers, name)
-    }
-
-    /// The only value of a header; none if it is missing or stands twice.
-    pub fn sole(&self, name: &str) -> Option<String> {
-        let mut all = self.header(name);
-        if all.len() == 1 { all.pop() } else { None }
-    }
-
-    /// The path without the query.
-    pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
-    pub fn is_gone(&self) -> bool {
-        matches!(self.end, End::Gone(_))
-    }
-}
-
 impl Default for Recorder {
     fn default() -> Self {
-        Self { memory: Arc::default(), changes: watch::Sender::new(0) }
+        Self {
+            memory: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
 impl Recorder {
     /// All requests that arrived, oldest first (the last 16,384 of them).
     pub fn received(&self) -> Vec<Received> {
-        self.memory.lock().unwrap().requests.iter().cloned().collect()
+        self.memory
+            .lock()
+            .unwrap()
+            .requests
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// How many requests ever arrived.
@@ -131,16 +67,38 @@ impl Recorder {
 
     /// The first request that satisfies `wanted`, now or within the deadline. It is asked again at every change: also when
     /// more of a body arrives, and when a client goes away.
-    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Received) -> bool) -> Result<Received> {
-        self.wait_until(what, |memory| memory.requests.iter().find(|request| wanted(request)).cloned())
-            .await
-            .with_context(|| format!("arrived: {:#?}", self.received()))
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        wanted: impl Fn(&Received) -> bool,
+    ) -> Result<Received> {
+        self.wait_until(what, |memory| {
+            memory
+                .requests
+                .iter()
+                .find(|request| wanted(request))
+                .cloned()
+        })
+        .await
+        .with_context(|| format!("arrived so far: {}", self.summary()))
+    }
+
+    /// A line a request, without headers: they may carry credentials.
+    fn summary(&self) -> String {
+        let line = |request: &Received| {
+            format!(
+                "\n  {} {} {:?}",
+                request.method, request.target, request.end
+            )
+        };
+        self.received().iter().map(line).collect()
     }
 
     /// Waits until this many connections are open.
     pub async fn wait_for_connections(&self, open: usize) -> Result<()> {
         let what = format!("{open} open connections");
-        self.wait_until(&what, |memory| (memory.open() == open).then_some(())).await
+        self.wait_until(&what, |memory| (memory.open() == open).then_some(()))
+            .await
     }
 
     /// How many connections are open.
@@ -150,7 +108,13 @@ impl Recorder {
 
     /// The last 256 connections, open ones and closed ones.
     pub fn connections(&self) -> Vec<Connection> {
-        self.memory.lock().unwrap().connections.iter().map(|(connection, _)| connection.clone()).collect()
+        self.memory
+            .lock()
+            .unwrap()
+            .connections
+            .iter()
+            .map(|(connection, _)| connection.clone())
+            .collect()
     }
 
     /// How many connections were ever accepted.
@@ -162,8 +126,11 @@ impl Recorder {
     /// and what therefore is not among the requests.
     pub fn wire(&self, connection: u64) -> Vec<u8> {
         let memory = self.memory.lock().unwrap();
-        let found = memory.connections.iter().find(|(known, _)| known.number == connection);
-        found.map(|(_, wire)| wire.0.lock().unwrap().clone()).unwrap_or_default()
+        let found = memory
+            .connections
+            .iter()
+            .find(|(known, _)| known.number == connection);
+        found.map(|(_, wire)| wire.bytes()).unwrap_or_default()
     }
 
     async fn wait_until<T>(&self, what: &str, found: impl Fn(&Memory) -> Option<T>) -> Result<T> {
@@ -185,7 +152,15 @@ impl Recorder {
         let mut memory = self.memory.lock().unwrap();
         let number = memory.connections_ever;
         memory.connections_ever += 1;
-        memory.connections.push_back((Connection { number, alpn, opened: Instant::now(), closed: None }, wire.clone()));
+        memory.connections.push_back((
+            Connection {
+                number,
+                alpn,
+                opened: Instant::now(),
+                closed: None,
+            },
+            wire.clone(),
+        ));
         memory.forget_closed_connections();
         drop(memory);
         self.changed();
@@ -194,7 +169,11 @@ impl Recorder {
 
     pub(super) fn disconnected(&self, number: u64) {
         let mut memory = self.memory.lock().unwrap();
-        if let Some((connection, _)) = memory.connections.iter_mut().find(|(known, _)| known.number == number) {
+        if let Some((connection, _)) = memory
+            .connections
+            .iter_mut()
+            .find(|(known, _)| known.number == number)
+        {
             connection.closed = Some(Instant::now());
         }
         drop(memory);
@@ -223,7 +202,10 @@ impl Recorder {
         }
         drop(memory);
         self.changed();
-        Entry { recorder: self.clone(), number }
+        Entry {
+            recorder: self.clone(),
+            number,
+        }
     }
 
     fn changed(&self) {
@@ -233,22 +215,23 @@ impl Recorder {
 
 impl Memory {
     fn open(&self) -> usize {
-        self.connections.iter().filter(|(connection, _)| connection.closed.is_none()).count()
+        self.connections
+            .iter()
+            .filter(|(connection, _)| connection.closed.is_none())
+            .count()
     }
 
     fn forget_closed_connections(&mut self) {
         while self.connections.len() > CONNECTIONS {
-            let Some(oldest) = self.connections.iter().position(|(connection, _)| connection.closed.is_some()) else { return };
+            let Some(oldest) = self
+                .connections
+                .iter()
+                .position(|(connection, _)| connection.closed.is_some())
+            else {
+                return;
+            };
             self.connections.remove(oldest);
         }
-    }
-}
-
-impl Wire {
-    pub(super) fn append(&self, bytes: &[u8]) {
-        let mut wire = self.0.lock().unwrap();
-        let room = WIRE_BYTES - wire.len();
-        wire.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -263,7 +246,10 @@ impl Entry {
     pub(super) fn update(&self, change: impl FnOnce(&mut Received)) {
         let mut memory = self.recorder.memory.lock().unwrap();
         let first = memory.first;
-        let index = self.number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        let index = self
+            .number
+            .checked_sub(first)
+            .and_then(|index| usize::try_from(index).ok());
         if let Some(request) = index.and_then(|index| memory.requests.get_mut(index)) {
             change(request);
         }
@@ -281,13 +267,17 @@ pub(super) struct Answering {
 
 impl Answering {
     pub(super) fn new(entry: Entry) -> Self {
-        Self { entry, answered: false }
+        Self {
+            entry,
+            answered: false,
+        }
     }
 
     pub(super) fn answered(&mut self) {
         if !self.answered {
             self.answered = true;
-            self.entry.update(|request| request.end = End::Answered(Instant::now()));
+            self.entry
+                .update(|request| request.end = End::Answered(Instant::now()));
         }
     }
 }
@@ -295,28 +285,29 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         if !self.answered {
-            self.entry.update(|request| request.end = End::Gone(Instant::now()));
+            self.entry
+                .update(|request| request.end = End::Gone(Instant::now()));
         }
     }
 }
 
 pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
-}
-
-fn values(pairs: &[(String, Vec<u8>)], wanted: &str) -> Vec<String> {
-    let same = pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-    same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn target(head: &Parts) -> String {
     // Over HTTP/2 hyper puts scheme and authority into the URI; they were never in the path.
     if head.version == Version::HTTP_2 {
-        return head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        return head
+            .uri
+            .path_and_query()
+            .map_or_else(String::new, ToString::to_string);
     }
     head.uri.to_string()
 }
 
 const REMEMBERED: usize = 16_384;
 const CONNECTIONS: usize = 256;
-const WIRE_BYTES: usize = 64 * 1024;

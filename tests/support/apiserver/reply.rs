@@ -34,11 +34,17 @@ pub(super) fn refusal(status: StatusCode, reason: &str, message: &str) -> Reply 
 }
 
 pub(super) fn not_found(what: &str) -> Reply {
-    refusal(StatusCode::NOT_FOUND, "NotFound", &format!("{what} not found"))
+    refusal(
+        StatusCode::NOT_FOUND,
+        "NotFound",
+        &format!("{what} not found"),
+    )
 }
 
 fn typed(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Reply {
     let mut reply = of(status, body::full(text));
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }

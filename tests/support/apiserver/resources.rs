@@ -1,5 +1,7 @@
 //! The REST verbs of Kubernetes over the [`Store`](super::store::Store): get, list, watch, create, update, patch, delete.
 
+mod place;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,20 +12,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::place::{Place, Selector};
 use super::body::{Feed, Piece};
-use super::discovery::KINDS;
 use super::reply::{self, Reply};
 use super::routes::Call;
 use super::{State, table};
-
-/// What a path below `/api/v1` names.
-#[derive(Debug, Clone)]
-struct Place {
-    resource: String,
-    kind: &'static str,
-    namespace: Option<String>,
-    name: Option<String>,
-}
 
 pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
     let Some(place) = Place::read(segments) else {
@@ -38,12 +31,20 @@ pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
         (&Method::PUT, Some(name)) => update(call, &place, name).await,
         (&Method::PATCH, Some(name)) => patch(call, &place, name).await,
         (&Method::DELETE, Some(name)) => delete(call, &place, name).await,
-        _ => reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "the stand-in does not know this verb"),
+        _ => reply::refusal(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowed",
+            "the stand-in does not know this verb",
+        ),
     }
 }
 
 fn get(call: &Call, place: &Place, name: &str) -> Reply {
-    let Some(object) = call.state.store.get(&place.resource, place.namespace(), name) else {
+    let Some(object) = call
+        .state
+        .store
+        .get(&place.resource, place.namespace(), name)
+    else {
         return place.missing(name);
     };
     if table::is_wanted(&call.head.headers) {
@@ -53,11 +54,17 @@ fn get(call: &Call, place: &Place, name: &str) -> Reply {
 }
 
 fn list(call: &Call, place: &Place) -> Reply {
-    let (version, mut objects) = call.state.store.list(&place.resource, place.namespace.as_deref());
+    let (version, mut objects) = call
+        .state
+        .store
+        .list(&place.resource, place.namespace.as_deref());
     let selector = Selector::of(call);
     objects.retain(|object| selector.selects(object));
     if table::is_wanted(&call.head.headers) {
-        return reply::json(StatusCode::OK, &table::of(&place.resource, &objects, version));
+        return reply::json(
+            StatusCode::OK,
+            &table::of(&place.resource, &objects, version),
+        );
     }
     let list = json!({
         "kind": format!("{}List", place.kind), "apiVersion": "v1",
@@ -70,11 +77,22 @@ fn list(call: &Call, place: &Place) -> Reply {
 fn watch(call: &Call, place: Place) -> Reply {
     let (feed, pieces) = mpsc::channel(64);
     let as_table = call.head.headers.get(ACCEPT).is_some() && table::is_wanted(&call.head.headers);
-    let watching = Watching { place, selector: Selector::of(call), as_table };
+    let watching = Watching {
+        place,
+        selector: Selector::of(call),
+        as_table,
+    };
     let mut task = JoinSet::new();
-    task.spawn(watching.run(Arc::clone(&call.state), call.number("resourceVersion"), feed));
+    task.spawn(watching.run(
+        Arc::clone(&call.state),
+        call.number("resourceVersion"),
+        feed,
+    ));
     let mut reply = reply::of(StatusCode::OK, Feed::boxed(pieces, task));
-    reply.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
     reply
 }
 
@@ -107,25 +125,46 @@ impl Watching {
     /// False when nobody listens any more.
     async fn tell(&self, change: &super::store::Change, feed: &mpsc::Sender<Piece>) -> bool {
         let namespace = change.object["metadata"]["namespace"].as_str();
-        let elsewhere = self.place.namespace.is_some() && self.place.namespace.as_deref() != namespace;
-        if change.resource != self.place.resource || elsewhere || !self.selector.selects(&change.object) {
+        let elsewhere =
+            self.place.namespace.is_some() && self.place.namespace.as_deref() != namespace;
+        if change.resource != self.place.resource
+            || elsewhere
+            || !self.selector.selects(&change.object)
+        {
             return true;
         }
         let object = if self.as_table {
-            table::of(&change.resource, std::slice::from_ref(&change.object), change.version)
+            table::of(
+                &change.resource,
+                std::slice::from_ref(&change.object),
+                change.version,
+            )
         } else {
             change.object.clone()
         };
         let line = format!("{}\n", json!({"type": change.kind, "object": object}));
-        feed.send(Piece { bytes: Bytes::from(line), taken: None }).await.is_ok()
+        feed.send(Piece {
+            bytes: Bytes::from(line),
+            taken: None,
+        })
+        .await
+        .is_ok()
     }
 }
 
 async fn create(call: Call, place: &Place) -> Reply {
     let Call { state, body, .. } = call;
-    let Ok(object) = serde_json::from_slice::<Value>(&body.read().await) else { return unreadable() };
-    let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else { return unreadable() };
-    if state.store.get(&place.resource, place.namespace(), &name).is_some() {
+    let Ok(object) = serde_json::from_slice::<Value>(&body.read().await) else {
+        return unreadable();
+    };
+    let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
+        return unreadable();
+    };
+    if state
+        .store
+        .get(&place.resource, place.namespace(), &name)
+        .is_some()
+    {
         let message = format!("{} {name:?} already exists", place.resource);
         return reply::refusal(StatusCode::CONFLICT, "AlreadyExists", &message);
     }
@@ -134,18 +173,30 @@ async fn create(call: Call, place: &Place) -> Reply {
 
 async fn update(call: Call, place: &Place, name: &str) -> Reply {
     let Call { state, body, .. } = call;
-    let Ok(object) = serde_json::from_slice::<Value>(&body.read().await) else { return unreadable() };
+    let Ok(object) = serde_json::from_slice::<Value>(&body.read().await) else {
+        return unreadable();
+    };
     reply::json(StatusCode::OK, &place.put(&state, name, object))
 }
 
 /// Every kind of patch is taken as a JSON merge patch; server-side apply also creates.
 async fn patch(call: Call, place: &Place, name: &str) -> Reply {
-    let Call { state, body, head, .. } = call;
-    let Ok(patch) = serde_json::from_slice::<Value>(&body.read().await) else { return unreadable() };
-    let content_type = head.headers.get("content-type").map_or(&b""[..], |value| value.as_bytes());
+    let Call {
+        state, body, head, ..
+    } = call;
+    let Ok(patch) = serde_json::from_slice::<Value>(&body.read().await) else {
+        return unreadable();
+    };
+    let content_type = head
+        .headers
+        .get("content-type")
+        .map_or(&b""[..], |value| value.as_bytes());
     let existing = state.store.get(&place.resource, place.namespace(), name);
-    let Some(mut object) = existing.or_else(|| content_type.starts_with(b"application/apply-patch").then(|| json!({})))
-    else {
+    let Some(mut object) = existing.or_else(|| {
+        content_type
+            .starts_with(b"application/apply-patch")
+            .then(|| json!({}))
+    }) else {
         return place.missing(name);
     };
     merge(&mut object, patch);
@@ -156,65 +207,11 @@ async fn delete(call: Call, place: &Place, name: &str) -> Reply {
     let Call { state, body, .. } = call;
     body.read().await;
     match state.store.delete(&place.resource, place.namespace(), name) {
-        Some(_) => reply::json(StatusCode::OK, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+        Some(_) => reply::json(
+            StatusCode::OK,
+            &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
+        ),
         None => place.missing(name),
-    }
-}
-
-impl Place {
-    fn read(segments: &[&str]) -> Option<Self> {
-        let text = |text: &&str| Some((*text).to_owned());
-        let (namespace, resource, name) = match segments {
-            ["namespaces"] => (None, "namespaces", None),
-            ["namespaces", name] => (None, "namespaces", text(name)),
-            ["namespaces", namespace, resource] => (text(namespace), *resource, None),
-            ["namespaces", namespace, resource, name] => (text(namespace), *resource, text(name)),
-            [resource] => (None, *resource, None),
-            _ => return None,
-        };
-        let known = KINDS.iter().find(|kind| kind.resource == resource)?;
-        Some(Self { resource: resource.to_owned(), kind: known.kind, namespace, name })
-    }
-
-    fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or_default()
-    }
-
-    fn put(&self, state: &State, name: &str, mut object: Value) -> Value {
-        object["kind"] = self.kind.into();
-        object["metadata"]["name"] = name.into();
-        if let Some(namespace) = &self.namespace {
-            object["metadata"]["namespace"] = namespace.as_str().into();
-        }
-        state.store.put(&self.resource, object)
-    }
-
-    fn missing(&self, name: &str) -> Reply {
-        reply::not_found(&format!("{} {name:?}", self.resource))
-    }
-}
-
-/// The selectors that kubectl's commands need: one name, labels that are equal.
-struct Selector {
-    name: Option<String>,
-    labels: Vec<(String, String)>,
-}
-
-impl Selector {
-    fn of(call: &Call) -> Self {
-        let field = call.text("fieldSelector").unwrap_or_default();
-        let labels = call.text("labelSelector").unwrap_or_default();
-        let pair = |term: &str| term.split_once('=').map(|(key, value)| (key.to_owned(), value.trim_start_matches('=').to_owned()));
-        Self {
-            name: field.strip_prefix("metadata.name=").map(str::to_owned),
-            labels: labels.split(',').filter_map(pair).collect(),
-        }
-    }
-
-    fn selects(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        self.name.as_deref().is_none_or(|name| metadata["name"] == name)
-            && self.labels.iter().all(|(key, value)| metadata["labels"][key] == value.as_str())
     }
 }
 
@@ -229,7 +226,10 @@ fn merge(target: &mut Value, patch: Value) {
     }
     for (key, value) in patch {
         if value.is_null() {
-            target.as_object_mut().expect("made an object above").remove(&key);
+            target
+                .as_object_mut()
+                .expect("made an object above")
+                .remove(&key);
         } else {
             merge(&mut target[key], value);
         }
@@ -237,5 +237,9 @@ fn merge(target: &mut Value, patch: Value) {
 }
 
 fn unreadable() -> Reply {
-    reply::refusal(StatusCode::BAD_REQUEST, "BadRequest", "the stand-in reads JSON objects with a name only")
+    reply::refusal(
+        StatusCode::BAD_REQUEST,
+        "BadRequest",
+        "the stand-in reads JSON objects with a name only",
+    )
 }

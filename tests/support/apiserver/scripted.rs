@@ -20,7 +20,11 @@ use crate::deadline::within;
 pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
     match segments {
         ["echo"] => Response::new(call.body.boxed_unsync()),
-        ["early"] => reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "refused before the body"),
+        ["early"] => reply::refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            "refused before the body",
+        ),
         ["slow"] => slow(call).await,
         ["trailers"] => trailers(call).await,
         ["bytes"] => Response::new(Pattern::whole(call.number("n")).boxed_unsync()),
@@ -34,7 +38,12 @@ pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
 
 /// Answers when the test says so.
 async fn slow(call: Call) -> Reply {
-    call.state.slow.acquire().await.expect("the semaphore is never closed").forget();
+    call.state
+        .slow
+        .acquire()
+        .await
+        .expect("the semaphore is never closed")
+        .forget();
     call.body.read().await;
     reply::json(StatusCode::OK, &json!({"released": true}))
 }
@@ -45,10 +54,15 @@ async fn trailers(call: Call) -> Reply {
     let mut late = HeaderMap::new();
     late.insert("x-checksum", HeaderValue::from_static("5d41"));
     late.insert("x-late", HeaderValue::from_static("yes"));
-    let frames = [Frame::data(Bytes::from_static(b"hello")), Frame::trailers(late)];
+    let frames = [
+        Frame::data(Bytes::from_static(b"hello")),
+        Frame::trailers(late),
+    ];
     let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
     let mut reply = reply::of(StatusCode::OK, body.boxed_unsync());
-    reply.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum, x-late"));
+    reply
+        .headers_mut()
+        .insert(TRAILER, HeaderValue::from_static("x-checksum, x-late"));
     reply
 }
 
@@ -62,7 +76,9 @@ fn broken(call: Call) -> Reply {
 async fn small(call: Call) -> Reply {
     call.body.read().await;
     let mut reply = reply::of(StatusCode::OK, full(SMALL.clone()));
-    reply.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    reply
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/json"));
     reply
 }
 
@@ -72,9 +88,15 @@ async fn status(call: Call, code: &str) -> Reply {
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return reply::of(status, super::body::empty());
     }
-    let mut reply = reply::json(status, &json!({"kind": "Status", "apiVersion": "v1", "code": status.as_u16()}));
+    let mut reply = reply::json(
+        status,
+        &json!({"kind": "Status", "apiVersion": "v1", "code": status.as_u16()}),
+    );
     if status.is_redirection() {
-        reply.headers_mut().insert("location", HeaderValue::from_static("https://127.0.0.1:1/elsewhere"));
+        reply.headers_mut().insert(
+            "location",
+            HeaderValue::from_static("https://127.0.0.1:1/elsewhere"),
+        );
     }
     reply
 }
@@ -88,7 +110,10 @@ pub(super) struct Watchers {
 
 impl Default for Watchers {
     fn default() -> Self {
-        Self { feeds: Arc::default(), count: watch::Sender::new(0) }
+        Self {
+            feeds: Arc::default(),
+            count: watch::Sender::new(0),
+        }
     }
 }
 
@@ -98,13 +123,19 @@ impl Watchers {
         self.feeds.lock().unwrap().push(feed);
         self.count.send_modify(|count| *count += 1);
         let mut reply = reply::of(StatusCode::OK, Feed::boxed(pieces, Watching(self.clone())));
-        reply.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        reply
+            .headers_mut()
+            .insert("content-type", HeaderValue::from_static("application/json"));
         reply
     }
 
     pub(super) async fn wait_for(&self, wanted: usize) -> Result<()> {
         let mut count = self.count.subscribe();
-        within(&format!("{wanted} watchers"), count.wait_for(|count| *count == wanted)).await??;
+        within(
+            &format!("{wanted} watchers"),
+            count.wait_for(|count| *count == wanted),
+        )
+        .await??;
         Ok(())
     }
 
@@ -115,7 +146,14 @@ impl Watchers {
         let mut waiting = Vec::new();
         for feed in feeds {
             let (taken, when) = oneshot::channel();
-            if feed.send(Piece { bytes: line.clone(), taken: Some(taken) }).await.is_ok() {
+            if feed
+                .send(Piece {
+                    bytes: line.clone(),
+                    taken: Some(taken),
+                })
+                .await
+                .is_ok()
+            {
                 waiting.push(when);
             }
         }
@@ -136,7 +174,11 @@ struct Watching(Watchers);
 impl Drop for Watching {
     fn drop(&mut self) {
         // The body drops its receiver before this guard, so the feed that goes is already closed.
-        self.0.feeds.lock().unwrap().retain(|feed| !feed.is_closed());
+        self.0
+            .feeds
+            .lock()
+            .unwrap()
+            .retain(|feed| !feed.is_closed());
         self.0.count.send_modify(|count| *count -= 1);
     }
 }

@@ -50,7 +50,10 @@ impl Store {
         };
         for name in ["default", "kube-system", "ci-tunnel"] {
             let status = json!({"phase": "Active"});
-            store.put("namespaces", json!({"kind": "Namespace", "metadata": {"name": name}, "status": status}));
+            store.put(
+                "namespaces",
+                json!({"kind": "Namespace", "metadata": {"name": name}, "status": status}),
+            );
         }
         store.put("pods", pod("default", "web-0"));
         store.put("pods", pod("kube-system", "coredns-0"));
@@ -77,13 +80,24 @@ impl Store {
         let metadata = &mut object["metadata"];
         let (uid, created) = match born {
             Some(born) => (born["uid"].clone(), born["creationTimestamp"].clone()),
-            None => (format!("00000000-0000-4000-8000-{version:012}").into(), now().into()),
+            None => (
+                format!("00000000-0000-4000-8000-{version:012}").into(),
+                now().into(),
+            ),
         };
         metadata["uid"] = uid;
         metadata["creationTimestamp"] = created;
         metadata["resourceVersion"] = version.to_string().into();
         contents.objects.insert(key, object.clone());
-        self.publish(&mut contents, Change { version, resource: resource.to_owned(), kind, object: object.clone() });
+        self.publish(
+            &mut contents,
+            Change {
+                version,
+                resource: resource.to_owned(),
+                kind,
+                object: object.clone(),
+            },
+        );
         object
     }
 
@@ -94,7 +108,12 @@ impl Store {
         contents.version += 1;
         let version = contents.version;
         object["metadata"]["resourceVersion"] = version.to_string().into();
-        let change = Change { version, resource: resource.to_owned(), kind: "DELETED", object: object.clone() };
+        let change = Change {
+            version,
+            resource: resource.to_owned(),
+            kind: "DELETED",
+            object: object.clone(),
+        };
         self.publish(&mut contents, change);
         Some(object)
     }
@@ -110,33 +129,56 @@ impl Store {
         let of_resource = contents.objects.iter().filter(|((known, place, _), _)| {
             known == resource && namespace.is_none_or(|namespace| namespace == place)
         });
-        (contents.version, of_resource.map(|(_, object)| object.clone()).collect())
+        (
+            contents.version,
+            of_resource.map(|(_, object)| object.clone()).collect(),
+        )
     }
 
     /// What happened after `version`, and what happens from now on, without a gap.
     pub(super) fn watch(&self, version: u64) -> (Vec<Change>, broadcast::Receiver<Change>) {
         let contents = self.contents.lock().unwrap();
-        let missed = contents.history.iter().filter(|change| change.version > version).cloned().collect();
+        let missed = contents
+            .history
+            .iter()
+            .filter(|change| change.version > version)
+            .cloned()
+            .collect();
         (missed, self.changes.subscribe())
     }
 
     pub(super) fn log_line(&self, namespace: &str, pod: &str, line: &str) {
         let mut contents = self.contents.lock().unwrap();
-        let log = contents.logs.entry((namespace.to_owned(), pod.to_owned())).or_default();
+        let log = contents
+            .logs
+            .entry((namespace.to_owned(), pod.to_owned()))
+            .or_default();
         log.push_back(line.to_owned());
         if log.len() > LOG_LINES {
             log.pop_front();
         }
-        let line = LogLine { namespace: namespace.to_owned(), pod: pod.to_owned(), line: line.to_owned() };
+        let line = LogLine {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            line: line.to_owned(),
+        };
         // Nobody may be following.
         let _ = self.log_lines.send(line);
     }
 
     /// The log of a pod so far, and the lines of all pods from now on, without a gap.
-    pub(super) fn log(&self, namespace: &str, pod: &str) -> (Vec<String>, broadcast::Receiver<LogLine>) {
+    pub(super) fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+    ) -> (Vec<String>, broadcast::Receiver<LogLine>) {
         let contents = self.contents.lock().unwrap();
         let log = contents.logs.get(&(namespace.to_owned(), pod.to_owned()));
-        (log.map(|log| log.iter().cloned().collect()).unwrap_or_default(), self.log_lines.subscribe())
+        (
+            log.map(|log| log.iter().cloned().collect())
+                .unwrap_or_default(),
+            self.log_lines.subscribe(),
+        )
     }
 
     fn publish(&self, contents: &mut Contents, change: Change) {
@@ -151,7 +193,11 @@ impl Store {
 
 fn key(resource: &str, object: &Value) -> (String, String, String) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    (resource.to_owned(), text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
+    (
+        resource.to_owned(),
+        text(&object["metadata"]["namespace"]),
+        text(&object["metadata"]["name"]),
+    )
 }
 
 fn pod(namespace: &str, name: &str) -> Value {
@@ -172,7 +218,9 @@ fn pod(namespace: &str, name: &str) -> Value {
 }
 
 fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 const HISTORY: usize = 1024;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 /// Whether the client prefers a table.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let accept = headers
+        .get(ACCEPT)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
     accept.is_some_and(|accept| accept.contains("as=Table"))
 }
 
@@ -36,15 +38,23 @@ fn row(resource: &str, object: &Value) -> Value {
     let cells = match resource {
         "pods" => json!([name, "1/1", phase, 0, age]),
         "namespaces" => json!([name, phase, age]),
-        _ => json!([name, object["data"].as_object().map_or(0, serde_json::Map::len), age]),
+        _ => json!([
+            name,
+            object["data"].as_object().map_or(0, serde_json::Map::len),
+            age
+        ]),
     };
     let metadata = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
     json!({"cells": cells, "object": metadata})
 }
 
 fn age(object: &Value) -> String {
-    let created = object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let Some(created) = created else { return "<unknown>".to_owned() };
+    let created = object["metadata"]["creationTimestamp"]
+        .as_str()
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let Some(created) = created else {
+        return "<unknown>".to_owned();
+    };
     match jiff::Timestamp::now().as_second() - created.as_second() {
         seconds @ ..120 => format!("{seconds}s"),
         seconds @ ..7200 => format!("{}m", seconds / 60),

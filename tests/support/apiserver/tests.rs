@@ -23,14 +23,28 @@ async fn records_what_arrived_byte_for_byte() -> Result<()> {
     for http in [Http::One, Http::Two] {
         api.recorder().forget();
         let client = client(&api, http)?;
-        let request = client.request(Method::POST, "/status/201?a=%2F%zz&b").header("x-twice", "1").header("x-twice", "2");
+        let request = client
+            .request(Method::POST, "/status/201?a=%2F%zz&b")
+            .header("x-twice", "1")
+            .header("x-twice", "2");
         let response = client.send(request.body(full("hello"))?).await?;
         assert_eq!(response.status(), StatusCode::CREATED);
-        let seen = api.recorder().wait_for("the request", |request| matches!(request.end, End::Answered(_))).await?;
-        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/status/201?a=%2F%zz&b"));
+        let seen = api
+            .recorder()
+            .wait_for("the request", |request| {
+                matches!(request.end, End::Answered(_))
+            })
+            .await?;
+        assert_eq!(
+            (seen.method.as_str(), seen.target.as_str()),
+            ("POST", "/status/201?a=%2F%zz&b")
+        );
         assert_eq!(seen.header("x-twice"), ["1", "2"]);
         assert_eq!(seen.body.len, 5);
-        assert_eq!(seen.body.sha256.as_deref(), Some("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
+        assert_eq!(
+            seen.body.sha256.as_deref(),
+            Some("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
+        );
     }
     Ok(())
 }
@@ -44,7 +58,9 @@ async fn refuses_who_has_not_its_token_and_who_impersonates_by_halves() -> Resul
     assert!(response.headers().contains_key("www-authenticate"));
 
     let client = client(&api, Http::Two)?;
-    let request = client.request(Method::GET, "/small").header("impersonate-group", "system:masters");
+    let request = client
+        .request(Method::GET, "/small")
+        .header("impersonate-group", "system:masters");
     let response = client.send(request.body(empty())?).await?;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     Ok(())
@@ -56,7 +72,10 @@ async fn reflects_who_asks() -> Result<()> {
     let client = client(&api, Http::One)?;
     let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let own: Value = serde_json::from_slice(client.post(path, full("{}")).await?.body())?;
-    assert_eq!(own["status"]["userInfo"]["username"], "system:serviceaccount:ci-tunnel:agent");
+    assert_eq!(
+        own["status"]["userInfo"]["username"],
+        "system:serviceaccount:ci-tunnel:agent"
+    );
 
     let request = client
         .request(Method::POST, path)
@@ -64,7 +83,13 @@ async fn reflects_who_asks() -> Result<()> {
         .header("impersonate-group", "a")
         .header("impersonate-group", "b")
         .header("impersonate-extra-agent.gitlab.com%2fid", "7");
-    let answer = client.send(request.body(full("{}"))?).await?.into_body().collect().await?.to_bytes();
+    let answer = client
+        .send(request.body(full("{}"))?)
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
     let user = &serde_json::from_slice::<Value>(&answer)?["status"]["userInfo"];
     assert_eq!(user["username"], "gitlab:ci_job:1");
     assert_eq!(user["groups"], json!(["a", "b", "system:authenticated"]));
@@ -80,7 +105,10 @@ async fn echoes_while_the_upload_goes_on() -> Result<()> {
         let (feeder, body) = fed();
         let mut trailers = HeaderMap::new();
         trailers.insert("x-end", HeaderValue::from_static("yes"));
-        let request = client.request(Method::POST, "/echo").header("trailer", "x-end").header("te", "trailers");
+        let request = client
+            .request(Method::POST, "/echo")
+            .header("trailer", "x-end")
+            .header("te", "trailers");
         let mut response = client.send(request.body(body)?).await?;
         for piece in ["one", "two"] {
             feeder.data(piece).await?;
@@ -89,7 +117,12 @@ async fn echoes_while_the_upload_goes_on() -> Result<()> {
         }
         feeder.trailers(trailers).await?;
         let target = "/echo";
-        let seen = api.recorder().wait_for("trailers", |seen| seen.target == target && !seen.trailers.is_empty()).await?;
+        let seen = api
+            .recorder()
+            .wait_for("trailers", |seen| {
+                seen.target == target && !seen.trailers.is_empty()
+            })
+            .await?;
         assert_eq!(seen.trailers, [("x-end".to_owned(), b"yes".to_vec())]);
         api.recorder().forget();
     }
@@ -106,14 +139,26 @@ async fn notices_clients_that_go_away() -> Result<()> {
         let mut connection = client.connect().await?;
         let request = connection.request(Method::GET, "/slow").body(empty())?;
         let asking = tokio::spawn(async move { connection.send(request).await });
-        api.recorder().wait_for("the slow request", |seen| seen.target == "/slow").await?;
+        api.recorder()
+            .wait_for("the slow request", |seen| seen.target == "/slow")
+            .await?;
         asking.abort();
-        api.recorder().wait_for("its end", |seen| seen.target == "/slow" && seen.is_gone()).await?;
+        api.recorder()
+            .wait_for("its end", |seen| seen.target == "/slow" && seen.is_gone())
+            .await?;
 
         // In the middle of a download.
-        let response = client.send(client.request(Method::GET, "/bytes?n=1000000000").body(empty())?).await?;
+        let response = client
+            .send(
+                client
+                    .request(Method::GET, "/bytes?n=1000000000")
+                    .body(empty())?,
+            )
+            .await?;
         drop(response);
-        api.recorder().wait_for("its end", |seen| seen.path() == "/bytes" && seen.is_gone()).await?;
+        api.recorder()
+            .wait_for("its end", |seen| seen.path() == "/bytes" && seen.is_gone())
+            .await?;
 
         // In the middle of an upload.
         let (feeder, body) = fed();
@@ -124,7 +169,10 @@ async fn notices_clients_that_go_away() -> Result<()> {
         });
         feeder.data("half").await?;
         feeder.abort().await?;
-        let seen = api.recorder().wait_for("a broken body", |seen| seen.body.broke.is_some()).await?;
+        let seen = api
+            .recorder()
+            .wait_for("a broken body", |seen| seen.body.broke.is_some())
+            .await?;
         assert_eq!((seen.body.len, seen.body.sha256), (4, None));
         assert!(sending.await?.is_err());
         api.recorder().forget();
@@ -137,7 +185,9 @@ async fn answers_slow_requests_when_told() -> Result<()> {
     let api = ApiServer::start().await?;
     let client = client(&api, Http::Two)?;
     let asking = tokio::spawn(async move { client.get("/slow").await });
-    api.recorder().wait_for("the slow request", |seen| seen.target == "/slow").await?;
+    api.recorder()
+        .wait_for("the slow request", |seen| seen.target == "/slow")
+        .await?;
     api.release_slow();
     assert_eq!(asking.await??.status(), StatusCode::OK);
     Ok(())
@@ -149,10 +199,15 @@ async fn refuses_early_gives_trailers_and_counts_bytes() -> Result<()> {
     for http in [Http::One, Http::Two] {
         let client = client(&api, http)?;
         let (_feeder, body) = fed();
-        let response = client.send(client.request(Method::POST, "/early").body(body)?).await?;
+        let response = client
+            .send(client.request(Method::POST, "/early").body(body)?)
+            .await?;
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
 
-        let request = client.request(Method::GET, "/trailers").header("te", "trailers").body(empty())?;
+        let request = client
+            .request(Method::GET, "/trailers")
+            .header("te", "trailers")
+            .body(empty())?;
         let whole = client.send(request).await?.into_body().collect().await?;
         assert_eq!(whole.trailers().unwrap()["x-checksum"], "5d41");
         assert_eq!(whole.to_bytes(), "hello");
@@ -170,13 +225,22 @@ async fn breaks_off_after_just_so_many_bytes() -> Result<()> {
     let api = ApiServer::start().await?;
     let mut raw = Raw::connect(api.addr(), api.ca_pem(), "http/1.1").await?;
     let auth = format!("authorization: Bearer {}", api.token());
-    raw.write(format!("GET /break?after=1000 HTTP/1.1\r\nhost: a\r\n{auth}\r\n\r\n")).await?;
+    raw.write(format!(
+        "GET /break?after=1000 HTTP/1.1\r\nhost: a\r\n{auth}\r\n\r\n"
+    ))
+    .await?;
     let response = raw.response().await?.unwrap();
     assert_eq!(response.header("content-length"), Some("1049576"));
     assert_eq!(response.body.len(), 1000);
 
     let client = client(&api, Http::Two)?;
-    let mut response = client.send(client.request(Method::GET, "/break?after=1000").body(empty())?).await?;
+    let mut response = client
+        .send(
+            client
+                .request(Method::GET, "/break?after=1000")
+                .body(empty())?,
+        )
+        .await?;
     let mut len = 0;
     let broken = loop {
         match within("the break", response.frame()).await? {
@@ -194,11 +258,16 @@ async fn breaks_off_after_just_so_many_bytes() -> Result<()> {
 async fn tells_when_a_watch_event_was_written() -> Result<()> {
     let api = ApiServer::start().await?;
     let client = client(&api, Http::One)?;
-    let mut response = client.send(client.request(Method::GET, "/watch").body(empty())?).await?;
+    let mut response = client
+        .send(client.request(Method::GET, "/watch").body(empty())?)
+        .await?;
     api.wait_for_watchers(1).await?;
     let written = api.push_event(&json!({"type": "ADDED"})).await?;
     let frame = within("the event", response.frame()).await?.unwrap()?;
-    assert_eq!(frame.into_data().unwrap(), Bytes::from_static(b"{\"type\":\"ADDED\"}\n"));
+    assert_eq!(
+        frame.into_data().unwrap(),
+        Bytes::from_static(b"{\"type\":\"ADDED\"}\n")
+    );
     assert!(written.elapsed() < DEADLINE);
     drop((response, client));
     api.wait_for_watchers(0).await
@@ -216,18 +285,29 @@ async fn upgrades_rightly_and_wrongly() -> Result<()> {
     assert_eq!(back, b"over here");
 
     for status in [200, 302, 400] {
-        let Switched::No(response) = client.upgrade(&format!("/upgrade/{status}"), "SPDY/3.1").await? else {
+        let Switched::No(response) = client
+            .upgrade(&format!("/upgrade/{status}"), "SPDY/3.1")
+            .await?
+        else {
             panic!("switched");
         };
         assert_eq!(response.status(), status);
     }
 
-    let Switched::Yes(response, mut io) = client.upgrade("/upgrade/wrong-protocol", "SPDY/3.1").await? else {
+    let Switched::Yes(response, mut io) = client
+        .upgrade("/upgrade/wrong-protocol", "SPDY/3.1")
+        .await?
+    else {
         panic!("not switched");
     };
     assert_eq!(response.headers()["upgrade"], "another/1");
     io.write_all(b"GET /second HTTP/1.1\r\n\r\n").await?;
-    let seen = api.recorder().wait_for("the trap to close", |seen| seen.upgraded.ends_with(b"\r\n\r\n")).await?;
+    let seen = api
+        .recorder()
+        .wait_for("the trap to close", |seen| {
+            seen.upgraded.ends_with(b"\r\n\r\n")
+        })
+        .await?;
     assert_eq!(seen.target, "/upgrade/wrong-protocol");
     Ok(())
 }
@@ -243,6 +323,9 @@ async fn keeps_the_bytes_that_its_parser_refuses() -> Result<()> {
     assert!(api.recorder().received().is_empty());
     let connection = api.recorder().connections().pop().unwrap();
     assert_eq!(connection.alpn, "http/1.1");
-    assert_eq!(api.recorder().wire(connection.number), b"GET / HTTP/1.1\r\nbad header\r\n\r\n");
+    assert_eq!(
+        api.recorder().wire(connection.number),
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n"
+    );
     Ok(())
 }

@@ -20,8 +20,14 @@ pub(super) async fn answer(mut call: Call, kind: &str) -> Reply {
     if let Ok(status) = StatusCode::from_bytes(kind.as_bytes()) {
         return not_switching(call, status).await;
     }
-    let (Some(asked), Some(upgrade)) = (call.head.headers.get(UPGRADE).cloned(), call.upgrade.take()) else {
-        return reply::refusal(StatusCode::BAD_REQUEST, "BadRequest", "this path wants an upgrade");
+    let (Some(asked), Some(upgrade)) =
+        (call.head.headers.get(UPGRADE).cloned(), call.upgrade.take())
+    else {
+        return reply::refusal(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            "this path wants an upgrade",
+        );
     };
     match kind {
         "echo" => {
@@ -39,16 +45,24 @@ pub(super) async fn answer(mut call: Call, kind: &str) -> Reply {
 pub(super) fn switching(protocol: HeaderValue) -> Reply {
     let mut reply = Response::new(body::empty());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    reply
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     reply.headers_mut().insert(UPGRADE, protocol);
     reply
 }
 
 async fn not_switching(call: Call, status: StatusCode) -> Reply {
     call.body.read().await;
-    let mut reply = reply::json(status, &json!({"kind": "Status", "apiVersion": "v1", "code": status.as_u16()}));
+    let mut reply = reply::json(
+        status,
+        &json!({"kind": "Status", "apiVersion": "v1", "code": status.as_u16()}),
+    );
     if status.is_redirection() {
-        reply.headers_mut().insert("location", HeaderValue::from_static("https://127.0.0.1:1/elsewhere"));
+        reply.headers_mut().insert(
+            "location",
+            HeaderValue::from_static("https://127.0.0.1:1/elsewhere"),
+        );
     }
     reply
 }
@@ -82,7 +96,9 @@ async fn swallow(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
 fn remember(entry: &Entry, bytes: &[u8]) {
     entry.update(|request| {
         let room = UPGRADED_BYTES - request.upgraded.len();
-        request.upgraded.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        request
+            .upgraded
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     });
 }
 

@@ -22,7 +22,9 @@ pub fn empty() -> Boxed {
 }
 
 pub fn full(bytes: impl Into<Bytes>) -> Boxed {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// A body without a known length, and the hand that feeds it. It ends when the feeder is dropped.
@@ -49,11 +51,15 @@ impl Feeder {
 
     /// Breaks the body off: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
     pub async fn abort(self) -> Result<()> {
-        self.frame(Err(io::Error::other("broken off by the test"))).await
+        self.frame(Err(io::Error::other("broken off by the test")))
+            .await
     }
 
     async fn frame(&self, frame: io::Result<Frame<Bytes>>) -> Result<()> {
-        within("the upload to make progress", self.sender.send(frame)).await?.ok().context("the request is over")
+        within("the upload to make progress", self.sender.send(frame))
+            .await?
+            .ok()
+            .context("the request is over")
     }
 }
 
@@ -65,7 +71,10 @@ impl Body for Fed {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.receiver.poll_recv(cx)
     }
 }

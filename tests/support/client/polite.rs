@@ -73,8 +73,16 @@ impl Client {
             Http::Two => "h2",
         };
         let tls = pki::client_config(ca_pem, &[alpn])?;
-        let origin = Arc::new(Origin { addr, tls, http, token: token.to_owned() });
-        Ok(Self { origin, idle: Arc::default() })
+        let origin = Arc::new(Origin {
+            addr,
+            tls,
+            http,
+            token: token.to_owned(),
+        });
+        Ok(Self {
+            origin,
+            idle: Arc::default(),
+        })
     }
 
     /// A new connection that belongs to the caller; it is cut when dropped.
@@ -99,11 +107,19 @@ impl Client {
     }
 
     pub async fn get(&self, target: &str) -> Result<Response<Bytes>> {
-        whole(self.send(self.request(Method::GET, target).body(empty())?).await?).await
+        whole(
+            self.send(self.request(Method::GET, target).body(empty())?)
+                .await?,
+        )
+        .await
     }
 
     pub async fn post(&self, target: &str, body: Boxed) -> Result<Response<Bytes>> {
-        whole(self.send(self.request(Method::POST, target).body(body)?).await?).await
+        whole(
+            self.send(self.request(Method::POST, target).body(body)?)
+                .await?,
+        )
+        .await
     }
 
     /// Asks to switch to `protocol` over a connection of its own.
@@ -121,10 +137,15 @@ impl Client {
 
 impl Origin {
     async fn connect(self: &Arc<Self>) -> Result<Connection> {
-        let stream = TcpStream::connect(self.addr).await.with_context(|| format!("connecting to {}", self.addr))?;
+        let stream = TcpStream::connect(self.addr)
+            .await
+            .with_context(|| format!("connecting to {}", self.addr))?;
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(self.addr.ip().into());
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.context("TLS handshake")?;
+        let stream = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, stream)
+            .await
+            .context("TLS handshake")?;
         let io = TokioIo::new(stream);
         let mut task = JoinSet::new();
         let sender = match self.http {
@@ -139,11 +160,17 @@ impl Origin {
                 Sender::Two(sender)
             }
         };
-        Ok(Connection { origin: Arc::clone(self), sender, task })
+        Ok(Connection {
+            origin: Arc::clone(self),
+            sender,
+            task,
+        })
     }
 
     fn request(&self, method: Method, target: &str) -> request::Builder {
-        let builder = Request::builder().method(method).header(AUTHORIZATION, format!("Bearer {}", self.token));
+        let builder = Request::builder()
+            .method(method)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token));
         match self.http {
             Http::One => builder.uri(target).header(HOST, self.addr.to_string()),
             Http::Two => builder.uri(format!("https://{}{target}", self.addr)),
@@ -180,7 +207,10 @@ impl Connection {
     }
 
     pub async fn upgrade(mut self, target: &str, protocol: &str) -> Result<Switched> {
-        let request = self.request(Method::GET, target).header(CONNECTION, "Upgrade").header(UPGRADE, protocol);
+        let request = self
+            .request(Method::GET, target)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, protocol);
         let response = self.send(request.body(empty())?).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Switched::No(whole(response).await?));
@@ -223,6 +253,8 @@ impl Switched {
 
 async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>> {
     let (head, body) = response.into_parts();
-    let body = within("the rest of the answer", body.collect()).await?.context("reading the answer")?;
+    let body = within("the rest of the answer", body.collect())
+        .await?
+        .context("reading the answer")?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }

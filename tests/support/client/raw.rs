@@ -36,11 +36,16 @@ impl Raw {
     /// Connects and insists on this application protocol.
     pub async fn connect(addr: SocketAddr, ca_pem: &str, alpn: &str) -> Result<Self> {
         let connector = TlsConnector::from(pki::client_config(ca_pem, &[alpn])?);
-        let stream = TcpStream::connect(addr).await.with_context(|| format!("connecting to {addr}"))?;
+        let stream = TcpStream::connect(addr)
+            .await
+            .with_context(|| format!("connecting to {addr}"))?;
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(addr.ip().into());
         let stream = within("TLS handshake", connector.connect(name, stream)).await??;
-        Ok(Self { stream, pending: Vec::new() })
+        Ok(Self {
+            stream,
+            pending: Vec::new(),
+        })
     }
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
@@ -60,12 +65,19 @@ impl Raw {
 
     /// Closes without ceremony: the peer sees a TCP reset.
     pub fn reset(self) -> Result<()> {
-        self.stream.get_ref().0.set_zero_linger().context("asking for a reset")
+        self.stream
+            .get_ref()
+            .0
+            .set_zero_linger()
+            .context("asking for a reset")
     }
 
     /// Reads up to the end of the connection; a connection cut without a TLS farewell counts as an end.
     pub async fn rest(&mut self, limit: Duration) -> Result<Vec<u8>> {
-        within_time(limit, "the connection to end", async { while self.fill().await {} }).await?;
+        within_time(limit, "the connection to end", async {
+            while self.fill().await {}
+        })
+        .await?;
         Ok(std::mem::take(&mut self.pending))
     }
 
@@ -74,7 +86,10 @@ impl Raw {
         within("raw bytes", async {
             while self.pending.len() < len {
                 if !self.fill().await {
-                    bail!("the connection ended after {} of {len} bytes", self.pending.len());
+                    bail!(
+                        "the connection ended after {} of {len} bytes",
+                        self.pending.len()
+                    );
                 }
             }
             Ok(self.pending.drain(..len).collect())
@@ -90,7 +105,9 @@ impl Raw {
     pub async fn response_within(&mut self, limit: Duration) -> Result<Option<RawResponse>> {
         within_time(limit, "an answer", async {
             loop {
-                let Some(response) = self.one_response().await? else { return Ok(None) };
+                let Some(response) = self.one_response().await? else {
+                    return Ok(None);
+                };
                 if response.status == 101 || response.status >= 200 {
                     return Ok(Some(response));
                 }
@@ -100,13 +117,27 @@ impl Raw {
     }
 
     async fn one_response(&mut self) -> Result<Option<RawResponse>> {
-        let Some(head) = self.until(b"\r\n\r\n").await else { return Ok(None) };
+        let Some(head) = self.until(b"\r\n\r\n").await else {
+            return Ok(None);
+        };
         let head = String::from_utf8(head).context("the head of the answer")?;
         let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-        let Some(status) = status else { bail!("not an HTTP/1.1 answer: {head:?}") };
-        let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
-        let mut response = RawResponse { status, headers: headers.collect(), body: Vec::new(), trailers: Vec::new() };
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .and_then(|status| status.parse().ok());
+        let Some(status) = status else {
+            bail!("not an HTTP/1.1 answer: {head:?}")
+        };
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        let mut response = RawResponse {
+            status,
+            headers: headers.collect(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+        };
         self.body(&mut response).await?;
         Ok(Some(response))
     }
@@ -115,10 +146,17 @@ impl Raw {
         if response.status < 200 || response.status == 204 || response.status == 304 {
             return Ok(());
         }
-        if response.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if response
+            .header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             return self.chunks(response).await;
         }
-        let length = response.header("content-length").map(str::parse::<usize>).transpose().context("content-length")?;
+        let length = response
+            .header("content-length")
+            .map(str::parse::<usize>)
+            .transpose()
+            .context("content-length")?;
         while length.is_none_or(|length| self.pending.len() < length) && self.fill().await {}
         let take = length.unwrap_or(usize::MAX).min(self.pending.len());
         response.body = self.pending.drain(..take).collect();
@@ -127,9 +165,12 @@ impl Raw {
 
     async fn chunks(&mut self, response: &mut RawResponse) -> Result<()> {
         loop {
-            let Some(line) = self.until(b"\r\n").await else { return Ok(()) };
+            let Some(line) = self.until(b"\r\n").await else {
+                return Ok(());
+            };
             let line = String::from_utf8(line)?;
-            let size = usize::from_str_radix(line.trim(), 16).with_context(|| format!("chunk size {line:?}"))?;
+            let size = usize::from_str_radix(line.trim(), 16)
+                .with_context(|| format!("chunk size {line:?}"))?;
             if size == 0 {
                 break;
             }
@@ -143,14 +184,20 @@ impl Raw {
             if line == b"\r\n" {
                 break;
             }
-            response.trailers.push(String::from_utf8(line)?.trim_end().to_owned());
+            response
+                .trailers
+                .push(String::from_utf8(line)?.trim_end().to_owned());
         }
         Ok(())
     }
 
     async fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
-            if let Some(at) = self.pending.windows(end.len()).position(|window| window == end) {
+            if let Some(at) = self
+                .pending
+                .windows(end.len())
+                .position(|window| window == end)
+            {
                 return Some(self.pending.drain(..at + end.len()).collect());
             }
             if !self.fill().await {
@@ -161,20 +208,18 @@ impl Raw {
 
     /// False at the end of the connection, however it ends.
     async fn fill(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer).await {
-            Ok(len @ 1..) => {
-                self.pending.extend_from_slice(&buffer[..len]);
-                true
-            }
-            Ok(0) | Err(_) => false,
-        }
+        // Not a buffer in the future: those of callers would multiply it, and overflow a test's stack.
+        self.pending.reserve(16 * 1024);
+        matches!(self.stream.read_buf(&mut self.pending).await, Ok(1..))
     }
 }
 
 impl RawResponse {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }

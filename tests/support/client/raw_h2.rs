@@ -37,7 +37,10 @@ impl RawH2 {
         let mut raw = Raw::connect(addr, ca_pem, "h2").await?;
         raw.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
         raw.write(frame(SETTINGS, 0, 0, &[])).await?;
-        Ok(Self { raw, next_stream: 1 })
+        Ok(Self {
+            raw,
+            next_stream: 1,
+        })
     }
 
     /// Sends these parts as one stream, the last of them ending it.
@@ -45,7 +48,11 @@ impl RawH2 {
         let stream = self.next_stream;
         self.next_stream += 2;
         for (index, part) in parts.iter().enumerate() {
-            let end = if index + 1 == parts.len() { END_STREAM } else { 0 };
+            let end = if index + 1 == parts.len() {
+                END_STREAM
+            } else {
+                0
+            };
             match part {
                 Part::Headers(pairs) => self.headers(stream, end, pairs).await?,
                 Part::Data(data) => self.raw.write(frame(DATA, end, stream, data)).await?,
@@ -61,13 +68,22 @@ impl RawH2 {
 
     /// Sends a header block in as many frames as it needs.
     async fn headers(&mut self, stream: u32, end: u8, pairs: &[(&str, &str)]) -> Result<()> {
-        let block: Vec<u8> = pairs.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        let block: Vec<u8> = pairs
+            .iter()
+            .flat_map(|(name, value)| literal(name, value))
+            .collect();
         let mut chunks = block.chunks(16 * 1024).peekable();
         let mut kind = HEADERS;
         let mut flags = end;
         while let Some(chunk) = chunks.next() {
-            let last = if chunks.peek().is_none() { END_HEADERS } else { 0 };
-            self.raw.write(frame(kind, flags | last, stream, chunk)).await?;
+            let last = if chunks.peek().is_none() {
+                END_HEADERS
+            } else {
+                0
+            };
+            self.raw
+                .write(frame(kind, flags | last, stream, chunk))
+                .await?;
             (kind, flags) = (CONTINUATION, 0);
         }
         Ok(())
@@ -76,15 +92,22 @@ impl RawH2 {
     async fn read_answer(&mut self, wanted: u32) -> Result<Answer> {
         let mut goaway = None;
         loop {
-            let Ok(head) = self.raw.exactly(9).await else { return Ok(Answer::Closed(goaway)) };
+            let Ok(head) = self.raw.exactly(9).await else {
+                return Ok(Answer::Closed(goaway));
+            };
             let len = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
-            let Ok(payload) = self.raw.exactly(len).await else { return Ok(Answer::Closed(goaway)) };
+            let Ok(payload) = self.raw.exactly(len).await else {
+                return Ok(Answer::Closed(goaway));
+            };
             match head[3] {
                 HEADERS if stream == wanted => return Ok(Answer::Status(status(&payload)?)),
                 RST_STREAM if stream == wanted => return Ok(Answer::Reset(number(&payload, 0)?)),
                 GOAWAY => goaway = Some(number(&payload, 4)?),
-                SETTINGS if head[4] & ACK == 0 => self.raw.write(frame(SETTINGS, ACK, 0, &[])).await?,
+                SETTINGS if head[4] & ACK == 0 => {
+                    // A server that has refused may be gone; what it said is still to be read.
+                    let _ = self.raw.write(frame(SETTINGS, ACK, 0, &[])).await;
+                }
                 _ => {}
             }
         }
@@ -92,7 +115,9 @@ impl RawH2 {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).expect("frames of tests are small").to_be_bytes();
+    let len = u32::try_from(payload.len())
+        .expect("frames of tests are small")
+        .to_be_bytes();
     let mut frame = vec![len[1], len[2], len[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
     frame.extend_from_slice(payload);
@@ -131,19 +156,35 @@ fn status(block: &[u8]) -> Result<u16> {
         block = rest;
     }
     match block {
-        [indexed @ 0x88..=0x8e, ..] => Ok([200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)]),
-        [0x08 | 0x18 | 0x48, len, rest @ ..] => {
-            let text = rest.get(..usize::from(len & 0x7f)).context("a status cut short")?;
-            let digits = if len & 0x80 == 0 { text.to_vec() } else { huffman_digits(text)? };
-            String::from_utf8(digits)?.parse().context("a status that is no number")
+        [indexed @ 0x88..=0x8e, ..] => {
+            Ok([200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)])
         }
-        other => bail!("an answer whose status is encoded in a way this client does not know: {:02x?}", &other[..other.len().min(8)]),
+        [0x08 | 0x18 | 0x48, len, rest @ ..] => {
+            let text = rest
+                .get(..usize::from(len & 0x7f))
+                .context("a status cut short")?;
+            let digits = if len & 0x80 == 0 {
+                text.to_vec()
+            } else {
+                huffman_digits(text)?
+            };
+            String::from_utf8(digits)?
+                .parse()
+                .context("a status that is no number")
+        }
+        other => bail!(
+            "an answer whose status is encoded in a way this client does not know: {:02x?}",
+            &other[..other.len().min(8)]
+        ),
     }
 }
 
 /// Three digits in HPACK's Huffman code, which gives 0-2 five bits and 3-9 six.
 fn huffman_digits(code: &[u8]) -> Result<Vec<u8>> {
-    let bits: Vec<u8> = code.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let bits: Vec<u8> = code
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        .collect();
     let value = |bits: &[u8]| bits.iter().fold(0_u8, |value, bit| value << 1 | bit);
     let mut digits = Vec::new();
     let mut rest = &bits[..];

@@ -8,7 +8,13 @@ use crate::client::{Client, Http};
 async fn writes_http2_by_hand() -> Result<()> {
     let api = ApiServer::start().await?;
     let authorization = format!("Bearer {}", api.token());
-    for (path, status) in [("/small", 200), ("/nowhere", 404), ("/status/403", 403), ("/status/431", 431), ("/status/299", 299)] {
+    for (path, status) in [
+        ("/small", 200),
+        ("/nowhere", 404),
+        ("/status/403", 403),
+        ("/status/431", 431),
+        ("/status/299", 299),
+    ] {
         let mut raw = RawH2::connect(api.addr(), api.ca_pem()).await?;
         let head = [
             (":method", "GET"),
@@ -27,7 +33,12 @@ async fn writes_http2_by_hand() -> Result<()> {
 async fn sees_resets_and_refusals_over_http2() -> Result<()> {
     let api = ApiServer::start().await?;
     let mut raw = RawH2::connect(api.addr(), api.ca_pem()).await?;
-    let head = [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("connection", "close")];
+    let head = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/"),
+        ("connection", "close"),
+    ];
     let stream = raw.request(&[Part::Headers(&head)]).await?;
     // PROTOCOL_ERROR
     assert_eq!(raw.answer(stream).await?, Answer::Reset(1));
@@ -43,7 +54,10 @@ async fn reads_chunks_and_pipelined_answers() -> Result<()> {
     let second = format!("GET /status/204 HTTP/1.1\r\n{auth}\r\n");
     raw.write(first + &second).await?;
     let response = raw.response().await?.unwrap();
-    assert_eq!((response.status, response.body.as_slice()), (200, &b"hello"[..]));
+    assert_eq!(
+        (response.status, response.body.as_slice()),
+        (200, &b"hello"[..])
+    );
     assert_eq!(response.trailers, ["x-checksum: 5d41", "x-late: yes"]);
     assert_eq!(raw.response().await?.unwrap().status, 204);
     raw.half_close().await?;

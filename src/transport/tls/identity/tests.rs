@@ -1,8 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use rustls::pki_types::CertificateDer;
-
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -72,6 +70,16 @@ fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
     assert!(identity.reload_at(SystemTime::now() + 61 * DAY).unwrap());
     assert_ne!(leaf(&identity), before);
     assert_eq!(identity.pin(), pin);
+    assert!(identity.expires() > SystemTime::now() + 150 * DAY);
+}
+
+#[test]
+fn an_old_authority_is_issued_again_for_the_same_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = ServerIdentity::made_in(dir.path(), &[]).unwrap();
+    let later = Authority::open(dir.path(), &[], SystemTime::now() + 7 * 365 * DAY).unwrap();
+    assert_eq!(later.pin(), identity.pin());
+    assert_ne!(later.pem(), identity.ca_pem().unwrap());
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! An agent named on the command line: `<project path>:<agent name>`, or its id.
+
+use std::str::FromStr;
+
+use crate::identity::{AgentId, AgentName, ProjectPath};
+use crate::store::{Error, Registration, Store};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSelector {
+    Id(AgentId),
+    Name(NewAgent),
+}
+
+/// An agent by its name; the form that a new one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAgent {
+    pub project: ProjectPath,
+    pub name: AgentName,
+}
+
+impl AgentSelector {
+    /// # Errors
+    /// There is no such agent, or the store fails.
+    pub async fn find(&self, store: &Store) -> Result<Registration, Error> {
+        let (found, asked) = match self {
+            Self::Id(id) => (store.agent(*id).await?, id.to_string()),
+            Self::Name(NewAgent { project, name }) => (
+                store.agent_named(project, name).await?,
+                format!("{project}:{name}"),
+            ),
+        };
+        found.ok_or(Error::UnknownAgent(asked))
+    }
+}
+
+impl FromStr for AgentSelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            return text.parse().map(Self::Name);
+        }
+        text.parse().map(Self::Id).map_err(|_| {
+            format!("{text:?} names no agent: write <project path>:<agent name>, or its id")
+        })
+    }
+}
+
+impl FromStr for NewAgent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (project, name) = text
+            .split_once(':')
+            .ok_or_else(|| format!("{text:?} is not of the form <project path>:<agent name>"))?;
+        Ok(Self {
+            project: project
+                .parse()
+                .map_err(|error: crate::identity::Invalid| error.to_string())?,
+            name: name
+                .parse()
+                .map_err(|error: crate::identity::Invalid| error.to_string())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_and_ids() {
+        assert_eq!("7".parse(), Ok(AgentSelector::Id(AgentId(7))));
+        let named: NewAgent = "acme/infra:prod".parse().unwrap();
+        assert_eq!(
+            (named.project.as_str(), named.name.as_str()),
+            ("acme/infra", "prod")
+        );
+        assert_eq!("acme/infra:prod".parse(), Ok(AgentSelector::Name(named)));
+        for wrong in [
+            "",
+            "prod",
+            "0",
+            "acme/infra",
+            ":prod",
+            "acme/infra:",
+            "acme//infra:prod",
+            "acme/infra:Prod",
+            "a:b:c",
+        ] {
+            assert!(wrong.parse::<AgentSelector>().is_err(), "{wrong}");
+        }
+    }
+}
