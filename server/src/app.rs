@@ -71,10 +71,12 @@ impl App {
         let metrics = Metrics::new(&mut metrics_registry);
         let store = Store::open(&config.state_dir).await?;
         let identity = identity(&config)?;
-        let (audit, audit_writer) = Audit::start(&config.audit, &config.state_dir, metrics.clone())?;
+        let (audit, audit_writer) =
+            Audit::start(&config.audit, &config.state_dir, metrics.clone())?;
         let (rules, repositories) = crate::configrepo::watch(&config.config_repositories).await?;
         let (directory, follow_agents) = follow::agents(&store).await?;
-        let authenticator = Arc::new(Authenticator::new(config.authn.clone(), store.clone()).await?);
+        let authenticator =
+            Arc::new(Authenticator::new(config.authn.clone(), store.clone()).await?);
         let registry = Registry::new(metrics.clone());
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
@@ -89,7 +91,10 @@ impl App {
         };
 
         let timeouts = &config.timeouts;
-        let routing = routing::Config { hold: timeouts.hold, open: timeouts.open_stream };
+        let routing = routing::Config {
+            hold: timeouts.hold,
+            open: timeouts.open_stream,
+        };
         let live = Live::new(metrics.clone());
         let proxy = Arc::new(Proxy {
             config: proxy::Config {
@@ -104,11 +109,17 @@ impl App {
             live,
             audit: audit.clone(),
             metrics: metrics.clone(),
-            kubeconfig: Arc::new(Described::new(&config, addresses.kubernetes_api.port(), &identity)),
+            kubeconfig: Arc::new(Described::new(
+                &config,
+                addresses.kubernetes_api.port(),
+                &identity,
+            )),
             drain: watcher.clone(),
         });
         let listener = Arc::new(Listener {
-            limits: crate::listener::Limits { sessions: config.agents.max_sessions },
+            limits: crate::listener::Limits {
+                sessions: config.agents.max_sessions,
+            },
             store: store.clone(),
             registry: registry.clone(),
             rules: rules.clone(),
@@ -129,9 +140,17 @@ impl App {
             audit_condition: readiness.condition("audit log"),
             _repositories: repositories,
         };
-        let status = Status { directory, registry, rules };
-        let ops_state =
-            Ops { registry: Arc::new(metrics_registry), readiness, level, drain: watcher.notice() };
+        let status = Status {
+            directory,
+            registry,
+            rules,
+        };
+        let ops_state = Ops {
+            registry: Arc::new(metrics_registry),
+            readiness,
+            level,
+            drain: watcher.notice(),
+        };
         Ok(Self {
             addresses,
             config,
@@ -178,7 +197,13 @@ impl App {
         };
         let (tcp, security) = self.front;
         let live = self.proxy.live.clone();
-        parts.spawn(front::serve(tcp, security, bounds, self.proxy, self.watcher.clone()));
+        parts.spawn(front::serve(
+            tcp,
+            security,
+            bounds,
+            self.proxy,
+            self.watcher.clone(),
+        ));
         parts.spawn(self.listener.serve(self.agents));
         let mut background = JoinSet::new();
         self.follow.spawn(&mut background);
@@ -204,9 +229,14 @@ impl App {
             () = async { force.await; self.trigger.force(); std::future::pending().await } => drain::Outcome::Forced,
         };
         tracing::info!(?outcome, "drained");
-        let _ = tokio::time::timeout(LAST_WORDS, async { while parts.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            while parts.join_next().await.is_some() {}
+        })
+        .await;
         background.shutdown().await;
-        tokio::task::spawn_blocking(|| self.audit_writer.finish()).await.context("the audit log")?;
+        tokio::task::spawn_blocking(|| self.audit_writer.finish())
+            .await
+            .context("the audit log")?;
         Ok(())
     }
 }
@@ -226,20 +256,29 @@ pub fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
     Ok(Arc::new(identity?))
 }
 
-async fn front(config: &Config, identity: &ServerIdentity) -> anyhow::Result<(TcpListener, Security)> {
+async fn front(
+    config: &Config,
+    identity: &ServerIdentity,
+) -> anyhow::Result<(TcpListener, Security)> {
     let api = &config.kubernetes_api;
     let tcp = TcpListener::bind(api.listen)
         .await
         .with_context(|| format!("kubernetes_api.listen: TCP {}", api.listen))?;
     if api.cleartext.is_some() {
-        tracing::warn!("the Kubernetes API is served without TLS: everyone on the network can steal tokens");
+        tracing::warn!(
+            "the Kubernetes API is served without TLS: everyone on the network can steal tokens"
+        );
         return Ok((tcp, Security::Cleartext));
     }
     let tls = identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?;
     Ok((tcp, Security::Tls(TlsAcceptor::from(tls))))
 }
 
-async fn agents_endpoint(config: &Config, identity: &ServerIdentity, store: &Store) -> anyhow::Result<quinn::Endpoint> {
+async fn agents_endpoint(
+    config: &Config,
+    identity: &ServerIdentity,
+    store: &Store,
+) -> anyhow::Result<quinn::Endpoint> {
     let keys = endpoint::Keys {
         stateless_reset: *store.secret("quic stateless reset").await?.expose(),
         address_token: *store.secret("quic address token").await?.expose(),
@@ -257,12 +296,18 @@ struct Described {
 
 impl Described {
     fn new(config: &Config, port: u16, identity: &Arc<ServerIdentity>) -> Self {
-        Self { url: config.public_url(port), identity: Arc::clone(identity) }
+        Self {
+            url: config.public_url(port),
+            identity: Arc::clone(identity),
+        }
     }
 }
 
 impl kubeconfig::Describe for Described {
     fn cluster(&self) -> Cluster {
-        Cluster { server: self.url.clone(), ca_pem: self.identity.ca_pem().map(str::to_owned) }
+        Cluster {
+            server: self.url.clone(),
+            ca_pem: self.identity.ca_pem().map(str::to_owned),
+        }
     }
 }

@@ -72,7 +72,8 @@ impl Snapshot {
 
     /// The rules in force for an agent, with or without a file.
     pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
-        self.rules(&agent.project, &agent.name).map_or_else(Arc::default, |found| Arc::clone(&found.rules))
+        self.rules(&agent.project, &agent.name)
+            .map_or_else(Arc::default, |found| Arc::clone(&found.rules))
     }
 
     /// All agents that have a file, in no order.

@@ -74,7 +74,11 @@ impl Listener {
             let place = Arc::clone(&places).try_acquire_owned().ok();
             let number = self.sessions.fetch_add(1, Ordering::Relaxed);
             let span = tracing::info_span!("session", session.id = number, peer = %incoming.remote_address());
-            sessions.spawn(Arc::clone(&self).session(incoming, number, handshake, place).instrument(span));
+            sessions.spawn(
+                Arc::clone(&self)
+                    .session(incoming, number, handshake, place)
+                    .instrument(span),
+            );
         }
         self.finish(&endpoint, sessions).await;
     }
@@ -86,7 +90,10 @@ impl Listener {
             () = all_gone => {}
             () = self.drain.forced() => {}
         }
-        endpoint.close(quinn::VarInt::from_u32(Code::Restarting as u32), b"the server is shutting down");
+        endpoint.close(
+            quinn::VarInt::from_u32(Code::Restarting as u32),
+            b"the server is shutting down",
+        );
         // The close frames need a moment to leave.
         let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     }
@@ -98,7 +105,9 @@ impl Listener {
         handshake: tokio::sync::OwnedSemaphorePermit,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
     ) {
-        let admission = tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some())).await;
+        let admission =
+            tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some()))
+                .await;
         drop(handshake);
         let outcome = match admission {
             Ok(Ok(admitted)) => {
@@ -109,15 +118,26 @@ impl Listener {
             Err(_) => admit::Error::Deadline,
         };
         self.count(outcome.label());
-        tracing::warn!(reason = outcome.label(), "an agent was not admitted: {outcome}");
+        tracing::warn!(
+            reason = outcome.label(),
+            "an agent was not admitted: {outcome}"
+        );
     }
 
-    async fn admission(&self, incoming: quinn::Incoming, number: u64, room: bool) -> Result<admit::Admitted, admit::Error> {
+    async fn admission(
+        &self,
+        incoming: quinn::Incoming,
+        number: u64,
+        room: bool,
+    ) -> Result<admit::Admitted, admit::Error> {
         let connection = incoming.await.map_err(admit::Error::Handshake)?;
         admit::admit(self, Connection::accepted(connection), number, room).await
     }
 
     fn count(&self, reason: &'static str) {
-        self.metrics.agent_admissions.get_or_create(&ReasonLabels { reason }).inc();
+        self.metrics
+            .agent_admissions
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
     }
 }

@@ -67,19 +67,51 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register("requests", "Requests of jobs that have ended", self.requests.clone());
+        registry.register(
+            "requests",
+            "Requests of jobs that have ended",
+            self.requests.clone(),
+        );
         registry.register(
             "request_head_seconds",
             "Time from a request's head to its response's head",
             self.request_head_seconds.clone(),
         );
-        registry.register("requests_running", "Requests of jobs that run now", self.requests_running.clone());
-        registry.register("bytes", "Bytes of bodies and upgraded connections", self.bytes.clone());
-        registry.register("refusals", "Requests that this server refused, by reason", self.refusals.clone());
-        registry.register("cuts", "Running requests that this server ended, by reason", self.cuts.clone());
-        registry.register("agent_sessions", "Agent connections that are admitted now", self.agent_sessions.clone());
-        registry.register("agent_admissions", "Agent connections by how admission ended", self.agent_admissions.clone());
-        registry.register("client_connections", "Connections of clients that are open now", self.client_connections.clone());
+        registry.register(
+            "requests_running",
+            "Requests of jobs that run now",
+            self.requests_running.clone(),
+        );
+        registry.register(
+            "bytes",
+            "Bytes of bodies and upgraded connections",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Requests that this server refused, by reason",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "cuts",
+            "Running requests that this server ended, by reason",
+            self.cuts.clone(),
+        );
+        registry.register(
+            "agent_sessions",
+            "Agent connections that are admitted now",
+            self.agent_sessions.clone(),
+        );
+        registry.register(
+            "agent_admissions",
+            "Agent connections by how admission ended",
+            self.agent_admissions.clone(),
+        );
+        registry.register(
+            "client_connections",
+            "Connections of clients that are open now",
+            self.client_connections.clone(),
+        );
         registry.register(
             "client_connections_failed",
             "Connections of clients that failed before a request, by phase",
@@ -90,12 +122,20 @@ impl Metrics {
             "Requests that went to another session of their agent because the first took no stream",
             self.routing_retries.clone(),
         );
-        registry.register("audit_lost", "Audit lines that could not be written", self.audit_lost.clone());
+        registry.register(
+            "audit_lost",
+            "Audit lines that could not be written",
+            self.audit_lost.clone(),
+        );
         registry.register(
             "configuration_problems",
             "Agent configuration files whose newest version is refused",
             self.configuration_problems.clone(),
         );
-        registry.register("configuration_files", "Agent configuration files in force", self.configuration_files.clone());
+        registry.register(
+            "configuration_files",
+            "Agent configuration files in force",
+            self.configuration_files.clone(),
+        );
     }
 }

@@ -50,7 +50,10 @@ pub async fn agents(
 
 async fn read_agents(store: &Store) -> Result<Agents, crate::store::Error> {
     let registered = store.agents().await?;
-    Ok(registered.into_iter().map(|registration| (registration.agent.id, Arc::new(registration.agent))).collect())
+    Ok(registered
+        .into_iter()
+        .map(|registration| (registration.agent.id, Arc::new(registration.agent)))
+        .collect())
 }
 
 impl Follow {
@@ -86,7 +89,9 @@ impl Follow {
             Ok(agents) => {
                 self.agents.send_replace(Arc::new(agents));
             }
-            Err(error) => tracing::error!(%error, "agents could not be read again; the last known ones stay"),
+            Err(error) => {
+                tracing::error!(%error, "agents could not be read again; the last known ones stay")
+            }
         }
     }
 
@@ -100,13 +105,21 @@ impl Follow {
     /// Ends the sessions whose token is no longer good.
     async fn end_sessions(&self) {
         for session in self.registry.all() {
-            let refusal = match self.store.agent_token_valid(session.token, SystemTime::now()).await {
+            let refusal = match self
+                .store
+                .agent_token_valid(session.token, SystemTime::now())
+                .await
+            {
                 Ok(()) => continue,
                 // A store that can not be read says nothing about the token.
                 Err(Refusal::Store(_)) => return,
                 Err(refusal) => refusal,
             };
-            let code = if matches!(refusal, Refusal::Unknown) { Code::AgentDeleted } else { Code::TokenRejected };
+            let code = if matches!(refusal, Refusal::Unknown) {
+                Code::AgentDeleted
+            } else {
+                Code::TokenRejected
+            };
             tracing::info!(agent.id = session.agent.0, session.id = session.id, %refusal, "session ended");
             session.close(code, &refusal.to_string());
         }
@@ -115,8 +128,12 @@ impl Follow {
     fn count_files(&self) {
         let rules = self.rules.borrow();
         let problems = rules.iter().filter(|agent| agent.problem.is_some()).count();
-        self.metrics.configuration_files.set(i64::try_from(rules.iter().count()).unwrap_or(i64::MAX));
-        self.metrics.configuration_problems.set(i64::try_from(problems).unwrap_or(i64::MAX));
+        self.metrics
+            .configuration_files
+            .set(i64::try_from(rules.iter().count()).unwrap_or(i64::MAX));
+        self.metrics
+            .configuration_problems
+            .set(i64::try_from(problems).unwrap_or(i64::MAX));
     }
 
     fn tick(&self) {
@@ -132,12 +149,18 @@ impl Follow {
 }
 
 /// On every reload: reads the certificates and opens the audit file again.
-pub(super) async fn reloads(identity: Arc<ServerIdentity>, audit: Audit, mut reload: mpsc::Receiver<()>) {
+pub(super) async fn reloads(
+    identity: Arc<ServerIdentity>,
+    audit: Audit,
+    mut reload: mpsc::Receiver<()>,
+) {
     while reload.recv().await.is_some() {
         audit.reopen();
         match identity.reload() {
             Ok(changed) => tracing::info!(changed, "certificate read again"),
-            Err(error) => tracing::error!(%error, "certificate could not be read again; the old one stays"),
+            Err(error) => {
+                tracing::error!(%error, "certificate could not be read again; the old one stays")
+            }
         }
     }
 }

@@ -134,7 +134,14 @@ async fn connection(
     let tls = match tokio::time::timeout(limits.head_timeout, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return failed(&proxy.metrics, client, "tls", &error.to_string()),
-        Err(_) => return failed(&proxy.metrics, client, "tls_timeout", "no TLS handshake in time"),
+        Err(_) => {
+            return failed(
+                &proxy.metrics,
+                client,
+                "tls_timeout",
+                "no TLS handshake in time",
+            );
+        }
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(tls, client, proxy, drain).await;
@@ -143,8 +150,13 @@ async fn connection(
     }
 }
 
-async fn serve_http1<T>(io: T, client: SocketAddr, limits: Limits, proxy: Arc<Proxy>, drain: drain::Watcher)
-where
+async fn serve_http1<T>(
+    io: T,
+    client: SocketAddr,
+    limits: Limits,
+    proxy: Arc<Proxy>,
+    drain: drain::Watcher,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = proxy.metrics.clone();
@@ -153,7 +165,6 @@ where
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(BUFFER)
         .max_headers(ci_tunnel::protocol::MAX_HEADERS)
-        .half_close(true)
         .serve_connection(TokioIo::new(io), service(client, proxy))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -231,6 +242,9 @@ fn service(
 }
 
 fn failed(metrics: &Metrics, client: SocketAddr, phase: &'static str, error: &str) {
-    metrics.client_connections_failed.get_or_create(&ReasonLabels { reason: phase }).inc();
+    metrics
+        .client_connections_failed
+        .get_or_create(&ReasonLabels { reason: phase })
+        .inc();
     tracing::debug!(%client, phase, error, "a client's connection failed");
 }

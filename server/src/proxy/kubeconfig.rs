@@ -52,7 +52,9 @@ pub async fn answer(
     let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
     if allowed.is_empty() {
         let project = &who.identity.project.path;
-        return Err(Reject::Forbidden(format!("no agent's configuration lets this job of {project} in")));
+        return Err(Reject::Forbidden(format!(
+            "no agent's configuration lets this job of {project} in"
+        )));
     }
     let document = proxy
         .authenticator
@@ -66,7 +68,10 @@ pub async fn answer(
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
     let permitted = |agent: &Arc<crate::identity::Agent>| {
         let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
-        Some(Allowed { agent: (**agent).clone(), namespace: permit.default_namespace().map(str::to_owned) })
+        Some(Allowed {
+            agent: (**agent).clone(),
+            namespace: permit.default_namespace().map(str::to_owned),
+        })
     };
     directory.all().iter().filter_map(permitted).collect()
 }
@@ -81,7 +86,9 @@ fn wishes(query: &str) -> Result<Wishes, Reject> {
             "ttl" => wishes.lifetime = Some(ttl(&value)?),
             "format" => wishes.format = format(&value)?,
             other => {
-                return Err(Reject::Malformed(format!("{PATH} knows `context`, `ttl` and `format`, not {other:?}")));
+                return Err(Reject::Malformed(format!(
+                    "{PATH} knows `context`, `ttl` and `format`, not {other:?}"
+                )));
             }
         }
     }
@@ -104,7 +111,9 @@ fn format(value: &str) -> Result<Format, Reject> {
     match value {
         "yaml" => Ok(Format::Yaml),
         "json" => Ok(Format::Json),
-        other => Err(Reject::Malformed(format!("format is `yaml` or `json`, not {other:?}"))),
+        other => Err(Reject::Malformed(format!(
+            "format is `yaml` or `json`, not {other:?}"
+        ))),
     }
 }
 
@@ -121,8 +130,12 @@ fn response(document: String, format: Format) -> Response<Bytes> {
         Format::Json => "application/json",
     };
     let mut response = Response::new(Bytes::from(document));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     // It holds credentials.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
