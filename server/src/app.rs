@@ -22,6 +22,7 @@ use crate::audit::{Audit, Writer};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
+use crate::kubeconfig::Cluster;
 use crate::metrics::Metrics;
 use crate::proxy::front;
 use crate::proxy::live::Live;
@@ -122,7 +123,8 @@ impl App {
         let (parts, config) = (self.parts, self.config);
         let _ops = ops::serve(self.sockets.ops, self.ops, parts.status().routes())?;
         let port = self.addresses.kubernetes_api.port();
-        let proxy = Arc::new(parts.proxy(&config, port, &self.watcher));
+        let cluster = cluster(&config, &parts.identity, port)?;
+        let proxy = Arc::new(parts.proxy(&config, cluster, &self.watcher));
         let mut background = JoinSet::new();
         background.spawn(self.follow.run(parts.followed(&proxy)));
         background.spawn(Arc::clone(&parts.identity).watch());
@@ -194,4 +196,16 @@ pub fn identity(config: &Config) -> anyhow::Result<Arc<ServerIdentity>> {
         None => ServerIdentity::made_in(&config.state_dir, &config.certificate_names()),
     };
     Ok(Arc::new(identity?))
+}
+
+/// What KUBECONFIGs say of the server whose Kubernetes API front listens on `port`.
+///
+/// # Errors
+/// The CA's file can not be read.
+pub fn cluster(config: &Config, identity: &ServerIdentity, port: u16) -> anyhow::Result<Cluster> {
+    let made_here = || identity.ca_pem().map(str::to_owned);
+    Ok(Cluster {
+        server: config.public_url(port),
+        ca_pem: config.ca_pem()?.or_else(made_here),
+    })
 }

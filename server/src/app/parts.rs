@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::proxy::front::Security;
 use crate::proxy::limits::Limits;
 use crate::proxy::live::Live;
-use crate::proxy::{self, Proxy, kubeconfig};
+use crate::proxy::{self, Proxy};
 use crate::routing::{self, Router};
 use crate::status::Status;
 use crate::store::Store;
@@ -94,14 +94,10 @@ impl Sockets {
 }
 
 impl Parts {
-    pub(super) fn proxy(&self, config: &Config, port: u16, drain: &drain::Watcher) -> Proxy {
+    pub(super) fn proxy(&self, config: &Config, cluster: Cluster, drain: &drain::Watcher) -> Proxy {
         let routing = routing::Config {
             hold: config.timeouts.hold,
             open: config.timeouts.open_stream,
-        };
-        let described = Described {
-            url: config.public_url(port),
-            identity: Arc::clone(&self.identity),
         };
         Proxy {
             config: proxy::Config {
@@ -116,7 +112,7 @@ impl Parts {
             live: Live::new(self.metrics.clone()),
             audit: self.audit.clone(),
             metrics: self.metrics.clone(),
-            kubeconfig: Arc::new(described),
+            cluster,
             drain: drain.clone(),
         }
     }
@@ -160,22 +156,6 @@ impl Parts {
             directory: self.directory.clone(),
             registry: self.registry.clone(),
             rules: self.rules.clone(),
-        }
-    }
-}
-
-/// What KUBECONFIGs say of this server.
-#[derive(Debug)]
-struct Described {
-    url: String,
-    identity: Arc<ServerIdentity>,
-}
-
-impl kubeconfig::Describe for Described {
-    fn cluster(&self) -> Cluster {
-        Cluster {
-            server: self.url.clone(),
-            ca_pem: self.identity.ca_pem().map(str::to_owned),
         }
     }
 }
