@@ -118,6 +118,12 @@ pub async fn connect(
     Ok(Connection(connection))
 }
 
+impl From<Code> for VarInt {
+    fn from(code: Code) -> Self {
+        Self::from_u32(code as u32)
+    }
+}
+
 /// One QUIC connection between an agent and a server.
 #[derive(Debug, Clone)]
 pub struct Connection(quinn::Connection);
@@ -162,8 +168,7 @@ impl Connection {
 
     /// Ends the connection and every stream on it.
     pub fn close(&self, code: Code, reason: &str) {
-        self.0
-            .close(VarInt::from_u32(code as u32), reason.as_bytes());
+        self.0.close(code.into(), reason.as_bytes());
     }
 
     /// Where the peer is now; it may change (RFC 9000, section 9).
