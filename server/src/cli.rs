@@ -29,7 +29,6 @@ use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
-use crate::kubeconfig::Cluster;
 use crate::proxy;
 use crate::store::Store;
 use selector::AgentSelector;
@@ -39,7 +38,13 @@ use selector::AgentSelector;
 #[command(name = "ci-tunnel-server", version, propagate_version = true)]
 pub struct Cli {
     /// The server's configuration file; without one every setting has its default
-    #[arg(long, short, global = true, env = "CI_TUNNEL_CONFIG", value_name = "PATH")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "CI_TUNNEL_CONFIG",
+        value_name = "PATH"
+    )]
     config: Option<PathBuf>,
     /// Overrides `state_dir` of the file
     #[arg(long, global = true, env = "CI_TUNNEL_STATE_DIR", value_name = "PATH")]
@@ -75,13 +80,22 @@ impl Cli {
     /// It can not be done; the message is for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if let Command::Completions { shell } = self.command {
-            clap_complete::generate(shell, &mut Self::command(), "ci-tunnel-server", &mut io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Self::command(),
+                "ci-tunnel-server",
+                &mut io::stdout(),
+            );
             return Ok(ExitCode::SUCCESS);
         }
         let config = self.load();
         if matches!(self.command, Command::Check) {
             let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
-            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if healthy {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         let config = config?;
         match self.command {
@@ -122,7 +136,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
                 let _ = reloads.try_send(());
             }
         });
-        let result = app.run(resolved(asked), resolved(forced), reload_requests).await;
+        let result = app
+            .run(resolved(asked), resolved(forced), reload_requests)
+            .await;
         signals.abort();
         hangups.abort();
         result
@@ -160,7 +176,10 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 
 fn join(config: &Config) -> anyhow::Result<agent::Join> {
     let identity = app::identity(config)?;
-    Ok(agent::Join { server: Some(config.agents_address()), pin: Some(identity.pin().to_string()) })
+    Ok(agent::Join {
+        server: Some(config.agents_address()),
+        pin: Some(identity.pin().to_string()),
+    })
 }
 
 /// Exit status 0 when the job may use the agent, 1 when not.
@@ -177,7 +196,10 @@ async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCo
         None => {
             let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;
             let snapshot = snapshot.borrow().clone();
-            if let Some(problem) = snapshot.rules(&agent.project, &agent.name).and_then(|rules| rules.problem.clone()) {
+            if let Some(problem) = snapshot
+                .rules(&agent.project, &agent.name)
+                .and_then(|rules| rules.problem.clone())
+            {
                 eprintln!("warning: {problem}");
             }
             snapshot.in_force(&agent)
@@ -185,7 +207,11 @@ async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCo
     };
     let explanation = access::explain(&job, &agent, &rules);
     print!("{}", explain::render(&explanation));
-    Ok(if explanation.decision.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if explanation.decision.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {
@@ -194,19 +220,33 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
     let authenticator = Authenticator::new(config.authn.clone(), store).await?;
     let identity = app::identity(config)?;
-    let cluster = Cluster {
-        server: config.public_url(config.kubernetes_api.listen.port()),
-        ca_pem: identity.ca_pem().map(str::to_owned),
-    };
+    let port = config.kubernetes_api.listen.port();
+    let cluster = app::cluster(config, &identity, port)?;
     let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
-    kubeconfig::run(args, &authenticator, &cluster, allowed, &mut io::stdin(), &mut io::stdout()).await
+    kubeconfig::run(
+        args,
+        &authenticator,
+        &cluster,
+        allowed,
+        &mut io::stdin(),
+        &mut io::stdout(),
+    )
+    .await
 }
 
 /// One thread is the fastest up to a full core: no request is handed from thread to thread.
 fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
-    let mut builder = if threads > 1 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let mut builder = if threads > 1 {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
     if threads > 1 {
         builder.worker_threads(threads);
     }
-    Ok(builder.enable_all().build().context("the runtime")?.block_on(future))
+    Ok(builder
+        .enable_all()
+        .build()
+        .context("the runtime")?
+        .block_on(future))
 }

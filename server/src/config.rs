@@ -47,6 +47,9 @@ pub struct KubernetesApi {
     pub url_path_prefix: String,
     /// Default: made in `state_dir`, and renewed there.
     pub tls: Option<TlsFiles>,
+    /// The CA that KUBECONFIGs embed when `tls` is of a private one. Default: none for given files, so that clients
+    /// ask their system; the CA made in `state_dir` otherwise.
+    pub ca_file: Option<PathBuf>,
     /// Names and addresses in the certificate made here, besides those of `url` and of this machine.
     pub certificate_names: Vec<String>,
     /// Serves HTTP without TLS when it says `everyone-on-the-network-can-steal-tokens`.
@@ -104,7 +107,9 @@ pub enum Error {
     Load(#[from] load::Error),
     #[error("{0}")]
     Quic(#[from] ci_tunnel::config::net::Error),
-    #[error("kubernetes_api.url is {0:?}: it must be `https://host` or `https://host:port`, nothing behind it")]
+    #[error(
+        "kubernetes_api.url is {0:?}: it must be `https://host` or `https://host:port`, nothing behind it"
+    )]
     Url(String),
     #[error("kubernetes_api.url_path_prefix is {0:?}: it must begin and end with `/`")]
     Prefix(String),
@@ -115,6 +120,11 @@ pub enum Error {
     Cleartext(String),
     #[error("kubernetes_api.cleartext and kubernetes_api.tls exclude each other")]
     CleartextAndTls,
+    #[error("kubernetes_api.ca_file: {}: {source}", path.display())]
+    CaFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("agents.address is {0:?}: it must be `host:port`, without a scheme")]
     AgentsAddress(String),
     #[error("{0} must be more than 0")]
@@ -150,6 +160,7 @@ impl Default for KubernetesApi {
             url: None,
             url_path_prefix: "/".to_owned(),
             tls: None,
+            ca_file: None,
             certificate_names: Vec::new(),
             cleartext: None,
             max_connections: 10_000,
@@ -159,13 +170,19 @@ impl Default for KubernetesApi {
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { listen: any(8155), address: None, max_sessions: 10_000 }
+        Self {
+            listen: any(8155),
+            address: None,
+            max_sessions: 10_000,
+        }
     }
 }
 
 impl Default for Ops {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8151)) }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8151)),
+        }
     }
 }
 
@@ -223,27 +240,73 @@ impl Config {
             ("kubernetes_api.max_connections", api.max_connections),
             ("agents.max_sessions", self.agents.max_sessions),
         ];
-        counts.into_iter().find(|(_, count)| *count == 0).map_or(Ok(()), |(name, _)| Err(Error::Zero(name)))
+        counts
+            .into_iter()
+            .find(|(_, count)| *count == 0)
+            .map_or(Ok(()), |(name, _)| Err(Error::Zero(name)))
     }
 
     /// The URL of the Kubernetes API front that KUBECONFIGs name, prefix included.
     pub fn public_url(&self, port: u16) -> String {
-        let scheme = if self.kubernetes_api.cleartext.is_some() { "http" } else { "https" };
-        let base = self.kubernetes_api.url.clone().unwrap_or_else(|| format!("{scheme}://localhost:{port}"));
-        format!("{base}{}", self.kubernetes_api.url_path_prefix.trim_end_matches('/'))
+        let scheme = if self.kubernetes_api.cleartext.is_some() {
+            "http"
+        } else {
+            "https"
+        };
+        let base = self
+            .kubernetes_api
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://localhost:{port}"));
+        format!(
+            "{base}{}",
+            self.kubernetes_api.url_path_prefix.trim_end_matches('/')
+        )
+    }
+
+    /// The CA that KUBECONFIGs embed, when a file is named.
+    ///
+    /// # Errors
+    /// The file can not be read.
+    pub fn ca_pem(&self) -> Result<Option<String>, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| Error::CaFile {
+                path: path.clone(),
+                source,
+            })
+        };
+        self.kubernetes_api.ca_file.as_ref().map(read).transpose()
     }
 
     /// Where agents connect, for the command that starts one.
     pub fn agents_address(&self) -> String {
-        let host = self.kubernetes_api.url.as_deref().and_then(host_of).unwrap_or("localhost");
-        self.agents.address.clone().unwrap_or_else(|| format!("{host}:{}", self.agents.listen.port()))
+        let host = self
+            .kubernetes_api
+            .url
+            .as_deref()
+            .and_then(host_of)
+            .unwrap_or("localhost");
+        self.agents
+            .address
+            .clone()
+            .unwrap_or_else(|| format!("{host}:{}", self.agents.listen.port()))
     }
 
     /// The names in a certificate that is made here.
     pub fn certificate_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.kubernetes_api.certificate_names.clone();
-        names.extend(self.kubernetes_api.url.as_deref().and_then(host_of).map(str::to_owned));
-        let agents = self.agents.address.as_deref().and_then(|address| address.rsplit_once(':'));
+        names.extend(
+            self.kubernetes_api
+                .url
+                .as_deref()
+                .and_then(host_of)
+                .map(str::to_owned),
+        );
+        let agents = self
+            .agents
+            .address
+            .as_deref()
+            .and_then(|address| address.rsplit_once(':'));
         names.extend(agents.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
         names.sort();
         names.dedup();
@@ -253,12 +316,16 @@ impl Config {
 
 /// The host of `https://host[:port]`.
 fn host_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
     let host = match rest.strip_prefix('[') {
         Some(v6) => v6.split_once(']')?.0,
         None => rest.split_once(':').map_or(rest, |(host, _)| host),
     };
-    let port = rest.rsplit_once(':').filter(|(before, _)| !before.is_empty() && !rest.ends_with(']'));
+    let port = rest
+        .rsplit_once(':')
+        .filter(|(before, _)| !before.is_empty() && !rest.ends_with(']'));
     let port_is_a_number = port.is_none_or(|(_, port)| port.parse::<u16>().is_ok());
     (is_host(host) && port_is_a_number).then_some(host)
 }

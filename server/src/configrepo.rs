@@ -72,7 +72,8 @@ impl Snapshot {
 
     /// The rules in force for an agent, with or without a file.
     pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
-        self.rules(&agent.project, &agent.name).map_or_else(Arc::default, |found| Arc::clone(&found.rules))
+        self.rules(&agent.project, &agent.name)
+            .map_or_else(Arc::default, |found| Arc::clone(&found.rules))
     }
 
     /// All agents that have a file, in no order.
@@ -116,12 +117,12 @@ pub async fn watch(config: &Config) -> Result<(watch::Receiver<Arc<Snapshot>>, W
         .map(|repository| repository.directory.clone())
         .collect::<Vec<_>>();
     let (wake, woken) = mpsc::channel(1);
-    // Watched before read: a change in between must not be lost.
-    let events = events(&directories, wake);
-    let (directories, first) = tokio::task::spawn_blocking(move || {
+    let (events, directories, first) = tokio::task::spawn_blocking(move || {
+        // Watched before read: a change in between must not be lost.
+        let events = events(&directories, wake);
         let mut directories = Directories::open(directories)?;
-        let first = directories.read();
-        Ok::<_, Error>((directories, Arc::new(first)))
+        let first = Arc::new(directories.read());
+        Ok::<_, Error>((events, directories, first))
     })
     .await??;
     let (snapshot, receiver) = watch::channel(first);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::transport::endpoint::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -34,7 +34,7 @@ pub struct Listener {
     pub registry: Registry,
     pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     pub metrics: Metrics,
-    pub drain: drain::Watcher,
+    pub drain: drain::Notice,
     /// What draining agents' requests have.
     pub drain_grace: Duration,
     pub sessions: AtomicU64,
@@ -45,12 +45,15 @@ pub struct Listener {
 const HANDSHAKES: usize = 64;
 /// For the QUIC handshake, hello and welcome together.
 const ADMISSION: Duration = Duration::from_secs(10);
+/// For close frames to leave.
+const CLOSE: Duration = Duration::from_secs(1);
 /// Waiting handshakes beyond which addresses must prove themselves (RFC 9000, section 8.1).
 const VALIDATE_FROM: usize = 32;
 
 impl Listener {
-    /// Accepts agents until told to drain; then tells them, and waits until they are gone or force is used.
-    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint) {
+    /// Accepts agents until told to drain, and serves those that are there until `end`: requests that still run need
+    /// them.
+    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint, end: oneshot::Receiver<()>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         let places = Arc::new(Semaphore::new(self.limits.sessions));
         let mut sessions = JoinSet::new();
@@ -74,21 +77,17 @@ impl Listener {
             let place = Arc::clone(&places).try_acquire_owned().ok();
             let number = self.sessions.fetch_add(1, Ordering::Relaxed);
             let span = tracing::info_span!("session", session.id = number, peer = %incoming.remote_address());
-            sessions.spawn(Arc::clone(&self).session(incoming, number, handshake, place).instrument(span));
+            sessions.spawn(
+                Arc::clone(&self)
+                    .session(incoming, number, handshake, place)
+                    .instrument(span),
+            );
         }
-        self.finish(&endpoint, sessions).await;
-    }
-
-    /// Sessions end when their agents have gone, or by force.
-    async fn finish(&self, endpoint: &quinn::Endpoint, mut sessions: JoinSet<()>) {
-        let all_gone = async { while sessions.join_next().await.is_some() {} };
-        tokio::select! {
-            () = all_gone => {}
-            () = self.drain.forced() => {}
-        }
-        endpoint.close(quinn::VarInt::from_u32(Code::Restarting as u32), b"the server is shutting down");
+        // An error means that whoever would say so is gone.
+        let _ = end.await;
+        endpoint.close(Code::Restarting.into(), b"the server is shutting down");
         // The close frames need a moment to leave.
-        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(CLOSE, endpoint.wait_idle()).await;
     }
 
     async fn session(
@@ -98,7 +97,9 @@ impl Listener {
         handshake: tokio::sync::OwnedSemaphorePermit,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
     ) {
-        let admission = tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some())).await;
+        let admission =
+            tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some()))
+                .await;
         drop(handshake);
         let outcome = match admission {
             Ok(Ok(admitted)) => {
@@ -109,15 +110,26 @@ impl Listener {
             Err(_) => admit::Error::Deadline,
         };
         self.count(outcome.label());
-        tracing::warn!(reason = outcome.label(), "an agent was not admitted: {outcome}");
+        tracing::warn!(
+            reason = outcome.label(),
+            "an agent was not admitted: {outcome}"
+        );
     }
 
-    async fn admission(&self, incoming: quinn::Incoming, number: u64, room: bool) -> Result<admit::Admitted, admit::Error> {
+    async fn admission(
+        &self,
+        incoming: quinn::Incoming,
+        number: u64,
+        room: bool,
+    ) -> Result<admit::Admitted, admit::Error> {
         let connection = incoming.await.map_err(admit::Error::Handshake)?;
         admit::admit(self, Connection::accepted(connection), number, room).await
     }
 
     fn count(&self, reason: &'static str) {
-        self.metrics.agent_admissions.get_or_create(&ReasonLabels { reason }).inc();
+        self.metrics
+            .agent_admissions
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
     }
 }

@@ -32,11 +32,12 @@ use crate::audit::{Audit, Ending, Record};
 use crate::authn::{self, Authenticated, Authenticator, Credential};
 use crate::configrepo::Snapshot;
 use crate::identity::Agent;
+use crate::kubeconfig::Cluster;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::routing::{self, Route, Router};
 use body::{Body, State, Tunnel};
-pub use limits::Slots;
 use limits::Limits;
+pub use limits::Slots;
 use live::{Live, Why};
 use reject::Reject;
 use request::Target;
@@ -62,7 +63,8 @@ pub struct Proxy {
     pub live: Live,
     pub audit: Audit,
     pub metrics: Metrics,
-    pub kubeconfig: kubeconfig::Config,
+    /// What KUBECONFIGs say of this server.
+    pub cluster: Cluster,
     /// Held by upgraded connections, which outlive the HTTP connection they came on.
     pub drain: drain::Watcher,
 }
@@ -77,9 +79,16 @@ struct Permitted {
 
 impl Proxy {
     /// Answers one request of a client.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: SocketAddr,
+    ) -> Response<Body> {
         let mut record = self.audit.open(request_id(), Some(client));
-        let user_agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = request
+            .headers()
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
         let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
             kubeconfig::answer(&self, &request, &mut record).await
@@ -98,7 +107,11 @@ impl Proxy {
     }
 
     /// The way of a request that reaches an API server.
-    async fn carry(&self, mut request: Request<Incoming>, record: &mut Record) -> Result<Carried, Reject> {
+    async fn carry(
+        &self,
+        mut request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Carried, Reject> {
         let target = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(&target.attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
@@ -110,7 +123,8 @@ impl Proxy {
         let client = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let head = request_head(target, parts.headers, &permitted, record.request_id());
-        self.forward(head, body, permitted, route, client, record).await
+        self.forward(head, body, permitted, route, client, record)
+            .await
     }
 
     async fn authenticate(&self, credential: &Credential) -> Result<Arc<Authenticated>, Reject> {
@@ -129,25 +143,40 @@ impl Proxy {
         asked: Option<KubernetesIdentity>,
         record: &mut Record,
     ) -> Result<Permitted, Reject> {
-        let no_agent = || Reject::NoAgent { agent: credential.agent.to_string() };
+        let no_agent = || Reject::NoAgent {
+            agent: credential.agent.to_string(),
+        };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
-        let permit = self.decide(&who, &agent).map_err(|denied| match denied {
-            access::Denied::NotNamed { .. } => no_agent(),
-            denied => Reject::Denied { agent: agent.to_string(), denied },
-        })?;
+        let rules = Arc::clone(&self.rules.borrow());
+        let permit =
+            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
+                match denied {
+                    access::Denied::NotNamed { .. } => no_agent(),
+                    denied => Reject::Denied {
+                        agent: agent.to_string(),
+                        denied,
+                    },
+                }
+            })?;
         record.agent(&agent);
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
         let slots = self.limits.admit(&who)?;
         let live = self.live.add(who, Arc::clone(&agent), permit);
-        if let Some(why) = self.judge(live.request()) {
+        // Whatever changed before the request was among the running ones is seen here, what changes later by whoever
+        // judges those.
+        let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
+        if (changed || live.request().who.still_valid().is_err())
+            && let Some(why) = self.judge(live.request())
+        {
             return Err(Reject::Cut(why.message));
         }
-        Ok(Permitted { agent, live, slots, identity })
-    }
-
-    fn decide(&self, who: &Authenticated, agent: &Agent) -> Result<Permit, access::Denied> {
-        access::decide(&who.identity, agent, &self.rules.borrow().in_force(agent))
+        Ok(Permitted {
+            agent,
+            live,
+            slots,
+            identity,
+        })
     }
 
     /// Why a running request may not go on; `None` if it may.
@@ -155,18 +184,33 @@ impl Proxy {
         match request.who.still_valid() {
             // A credential must be good when a request begins; that it ends with time does not end what runs.
             Ok(()) | Err(authn::Error::Expired) => {}
-            Err(error) => return Some(Why { label: "token", message: error.to_string() }),
+            Err(error) => {
+                return Some(Why {
+                    label: "token",
+                    message: error.to_string(),
+                });
+            }
         }
         if self.directory.get(request.agent.id).is_none() {
-            return Some(Why { label: "agent_deleted", message: format!("agent {} was deleted", request.agent) });
+            return Some(Why {
+                label: "agent_deleted",
+                message: format!("agent {} was deleted", request.agent),
+            });
         }
-        match self.decide(&request.who, &request.agent) {
+        let rules = self.rules.borrow().in_force(&request.agent);
+        match access::decide(&request.who.identity, &request.agent, &rules) {
             Ok(permit) if permit.identity() == request.permit.identity() => None,
             Ok(_) => Some(Why {
                 label: "identity",
-                message: format!("agent {}'s configuration gives this job another identity now", request.agent),
+                message: format!(
+                    "agent {}'s configuration gives this job another identity now",
+                    request.agent
+                ),
             }),
-            Err(denied) => Some(Why { label: "rules", message: denied.to_string() }),
+            Err(denied) => Some(Why {
+                label: "rules",
+                message: denied.to_string(),
+            }),
         }
     }
 
@@ -200,8 +244,9 @@ impl Proxy {
         let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let late = self.config.response_head_timeout;
         let rejected = |error| forward_reject(error, agent.clone(), safe, late);
-        let mut sent =
-            forward::send(&head, body, route.sender, route.receiver, record.sent()).await.map_err(rejected)?;
+        let mut sent = forward::send(&head, body, route.sender, route.receiver, record.sent())
+            .await
+            .map_err(rejected)?;
         let cut = permitted.live.cut();
         let response = tokio::select! {
             biased;
@@ -210,17 +255,37 @@ impl Proxy {
         };
         let upgrade = match (&head.kind, &response.upgrade) {
             (_, None) => None,
-            (RequestKind::Upgrade(asked), Some(got)) if asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()) => Some(client),
+            (RequestKind::Upgrade(asked), Some(got))
+                if asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()) =>
+            {
+                Some(client)
+            }
             _ => return Err(Reject::AgentBroken { agent }),
         };
         let head_only = head.method == Method::HEAD;
-        Ok(Carried { response, sent, permitted, running: route.running, upgrade, head_only, drain: self.drain.clone() })
+        Ok(Carried {
+            response,
+            sent,
+            permitted,
+            running: route.running,
+            upgrade,
+            head_only,
+            drain: self.drain.clone(),
+        })
     }
 
     fn refuse(&self, reject: &Reject, record: &mut Record) -> Response<Bytes> {
         let label = reject.label();
-        self.metrics.refusals.get_or_create(&ReasonLabels { reason: label }).inc();
-        tracing::info!(request.id = record.request_id(), reason = label, code = reject.status().as_u16(), "{reject}");
+        self.metrics
+            .refusals
+            .get_or_create(&ReasonLabels { reason: label })
+            .inc();
+        tracing::info!(
+            request.id = record.request_id(),
+            reason = label,
+            code = reject.status().as_u16(),
+            "{reject}"
+        );
         record.end(Ending::Refused(label), Some(reject.to_string()));
         reject.response(record.request_id())
     }
@@ -240,21 +305,46 @@ struct Carried {
 impl Carried {
     /// The response as the client gets it; the record goes with its body.
     fn finish(self, mut record: Record) -> Response<Body> {
-        let Self { response, sent, permitted, running, upgrade, head_only, drain } = self;
+        let Self {
+            response,
+            sent,
+            permitted,
+            running,
+            upgrade,
+            head_only,
+            drain,
+        } = self;
         record.status(response.status.as_u16());
         let mut headers = response.headers;
         ci_tunnel::kube::clean_response_headers(&mut headers);
         let Some(client) = upgrade else {
-            let body = tunnel(&headers, response.status, head_only, sent, permitted, running, record);
+            let body = tunnel(
+                &headers,
+                response.status,
+                head_only,
+                sent,
+                permitted,
+                running,
+                record,
+            );
             return answer(response.status, headers, Body::Tunnel(Box::new(body)));
         };
-        let protocol = response.upgrade.unwrap_or_else(|| HeaderValue::from_static(""));
+        let protocol = response
+            .upgrade
+            .unwrap_or_else(|| HeaderValue::from_static(""));
         record.upgrade(&String::from_utf8_lossy(protocol.as_bytes()));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, protocol);
         if let Some(sender) = sent.sender {
             let Permitted { live, slots, .. } = permitted;
-            let upgraded = upgrade::Upgraded { sender, receiver: sent.receiver, record, live, slots, running };
+            let upgraded = upgrade::Upgraded {
+                sender,
+                receiver: sent.receiver,
+                record,
+                live,
+                slots,
+                running,
+            };
             tokio::spawn(upgraded.run(client, drain));
         }
         answer(response.status, headers, Body::whole(Bytes::new(), None))
@@ -270,8 +360,11 @@ fn tunnel(
     running: crate::agents::session::Running,
     record: Record,
 ) -> Tunnel {
-    let bodiless = head_only || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let bodiless =
+        head_only || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     let expected = if bodiless { None } else { announced };
     let mut tunnel = Tunnel {
         receiver: sent.receiver,
@@ -297,7 +390,12 @@ fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> 
     response
 }
 
-fn request_head(target: Target, mut headers: HeaderMap, permitted: &Permitted, request_id: &str) -> RequestHead {
+fn request_head(
+    target: Target,
+    mut headers: HeaderMap,
+    permitted: &Permitted,
+    request_id: &str,
+) -> RequestHead {
     request::clean(&mut headers);
     RequestHead {
         agent: permitted.agent.id.0,
@@ -311,14 +409,21 @@ fn request_head(target: Target, mut headers: HeaderMap, permitted: &Permitted, r
 }
 
 /// The permit's identity, or under `access_as: agent` the one the client asked for.
-fn effective_identity(permit: &Permit, asked: Option<KubernetesIdentity>) -> Result<KubernetesIdentity, Reject> {
+fn effective_identity(
+    permit: &Permit,
+    asked: Option<KubernetesIdentity>,
+) -> Result<KubernetesIdentity, Reject> {
     match (asked, permit.identity()) {
         (None, identity) => Ok(identity.clone()),
-        (Some(asked), KubernetesIdentity::Agent) if permit.access_as() == AccessAs::Agent => Ok(asked),
-        (Some(_), KubernetesIdentity::Impersonate(who)) => {
-            Err(Reject::ImpersonationNotAllowed { identity: who.username.clone() })
+        (Some(asked), KubernetesIdentity::Agent) if permit.access_as() == AccessAs::Agent => {
+            Ok(asked)
         }
-        (Some(_), KubernetesIdentity::Agent) => Err(Reject::ImpersonationNotAllowed { identity: "the agent".to_owned() }),
+        (Some(_), KubernetesIdentity::Impersonate(who)) => Err(Reject::ImpersonationNotAllowed {
+            identity: who.username.clone(),
+        }),
+        (Some(_), KubernetesIdentity::Agent) => Err(Reject::ImpersonationNotAllowed {
+            identity: "the agent".to_owned(),
+        }),
     }
 }
 
@@ -335,7 +440,9 @@ fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Durat
         forward::Error::Lost(_) => Reject::AgentLost { agent, safe },
         forward::Error::Protocol => Reject::AgentBroken { agent },
         forward::Error::Timeout => Reject::NoAnswer { agent, after },
-        forward::Error::TooLong => Reject::HeadTooLong { limit: request::MAX_HEAD },
+        forward::Error::TooLong => Reject::HeadTooLong {
+            limit: request::MAX_HEAD,
+        },
     }
 }
 

@@ -47,7 +47,11 @@ pub enum Error {
 
 impl Router {
     pub fn new(config: Config, registry: Registry, metrics: Metrics) -> Self {
-        Self { config, registry, metrics }
+        Self {
+            config,
+            registry,
+            metrics,
+        }
     }
 
     /// Opens a stream to the agent.
@@ -71,13 +75,19 @@ impl Router {
                 },
                 Err(absent) => absent,
             };
-            self.wait(&mut changes, deadline, absent, !tried.is_empty()).await?;
+            self.wait(&mut changes, deadline, absent, !tried.is_empty())
+                .await?;
         }
     }
 
     async fn open_on(&self, session: &std::sync::Arc<Session>) -> Option<Route> {
         let (running, sender, receiver) = session.open(self.config.open).await?;
-        Some(Route { session: session.id, running, sender, receiver })
+        Some(Route {
+            session: session.id,
+            running,
+            sender,
+            receiver,
+        })
     }
 
     async fn wait(
@@ -87,7 +97,15 @@ impl Router {
         absent: Absent,
         some_are_full: bool,
     ) -> Result<(), Error> {
-        let error = || if some_are_full { Error::NoStream } else { Error::Absent { since: absent.since } };
+        let error = || {
+            if some_are_full {
+                Error::NoStream
+            } else {
+                Error::Absent {
+                    since: absent.since,
+                }
+            }
+        };
         // Sessions that are there but full are not waited for again: each had its `open` deadline.
         if some_are_full && !self.registry_is_changing(changes) {
             return Err(error());

@@ -63,23 +63,42 @@ struct ConfigurationStatus {
 impl Status {
     /// The routes that the ops port adds to its own.
     pub fn routes(self) -> Router {
-        Router::new().route("/status", get(move || std::future::ready(Json(self.page()))))
+        Router::new().route(
+            "/status",
+            get(move || std::future::ready(Json(self.page()))),
+        )
     }
 
     fn page(&self) -> Page {
         let rules = self.rules.borrow().clone();
-        let agents = self.directory.all().iter().map(|agent| self.agent(agent, &rules)).collect();
-        Page { version: env!("CARGO_PKG_VERSION"), agents }
+        let agents = self
+            .directory
+            .all()
+            .iter()
+            .map(|agent| self.agent(agent, &rules))
+            .collect();
+        Page {
+            version: env!("CARGO_PKG_VERSION"),
+            agents,
+        }
     }
 
     fn agent(&self, agent: &Agent, rules: &Snapshot) -> AgentStatus {
-        let sessions: Vec<_> = self.registry.sessions(agent.id).iter().map(|session| session_status(session)).collect();
-        let configuration = rules.rules(&agent.project, &agent.name).map(|rules| ConfigurationStatus {
-            file: rules.file.display().to_string(),
-            revision: rules.revision.clone(),
-            problem: rules.problem.clone(),
-            warnings: rules.rules.warnings().to_vec(),
-        });
+        let sessions: Vec<_> = self
+            .registry
+            .sessions(agent.id)
+            .iter()
+            .map(|session| session_status(session))
+            .collect();
+        let configuration =
+            rules
+                .rules(&agent.project, &agent.name)
+                .map(|rules| ConfigurationStatus {
+                    file: rules.file.display().to_string(),
+                    revision: rules.revision.clone(),
+                    problem: rules.problem.clone(),
+                    warnings: rules.rules.warnings().to_vec(),
+                });
         AgentStatus {
             id: agent.id.0,
             name: agent.to_string(),

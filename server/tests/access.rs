@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
 use ci_tunnel_server::access::{AccessAs, Denied, Outcome, Permit, Rules, decide, explain};
+use ci_tunnel_server::cli::explain::render;
 use ci_tunnel_server::identity::{Agent, AgentId, AgentName, JobIdentity, ProjectPath};
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
@@ -245,6 +246,35 @@ fn invalid_agent_configuration_is_refused_with_a_message_that_helps() {
         );
     }
     assert!(files.len() >= 20);
+}
+
+/// The documentation's first example, and what it says `explain` tells of it.
+#[test]
+fn the_documentation_is_true() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration-agent.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let block = |from: &str| {
+        text.split_once(from)
+            .unwrap()
+            .1
+            .split_once("```")
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let rules = Rules::parse(&block("```yaml\n"), "config.yaml").unwrap();
+    let agent = Agent {
+        id: AgentId(1),
+        project: "acme/infra".parse().unwrap(),
+        name: "prod".parse().unwrap(),
+    };
+    let job = "{provider: local, project: {path: acme/shop}, environment: {name: staging}}";
+    let told = render(&explain(
+        &serde_yaml::from_str(job).unwrap(),
+        &agent,
+        &rules,
+    ));
+    assert_eq!(told, block("--environment staging\n"));
 }
 
 fn files(directory: &str) -> Vec<PathBuf> {

@@ -6,7 +6,9 @@
 
 pub mod apiserver;
 pub mod client;
+pub mod cluster;
 pub mod deadline;
 pub mod kubectl;
 pub mod pki;
 pub mod process;
+pub mod tunnel;

@@ -186,7 +186,7 @@ impl Process {
 }
 
 impl Signal {
-    const fn flag(self) -> &'static str {
+    pub(crate) const fn flag(self) -> &'static str {
         match self {
             Self::Cont => "-CONT",
             Self::Hup => "-HUP",

@@ -62,18 +62,14 @@ impl Glob {
 
     /// The pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
-        if self
-            .tokens
-            .iter()
-            .all(|token| matches!(token, Token::Literal(_)))
-        {
+        if !self.text.contains('*') {
             return self.text == text;
         }
         let mut states = vec![false; self.tokens.len() + 1];
         states[0] = true;
         self.skip_stars(&mut states);
         for character in text.chars() {
-            states = self.step(&states, character);
+            self.step(&mut states, character);
         }
         states[self.tokens.len()]
     }
@@ -82,18 +78,19 @@ impl Glob {
         &self.text
     }
 
-    /// State `n` means: the first `n` tokens have matched all that was read.
-    fn step(&self, states: &[bool], character: char) -> Vec<bool> {
-        let mut next = vec![false; states.len()];
-        for (at, token) in self.tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
-            match token {
-                Token::Literal(literal) => next[at + 1] |= *literal == character,
-                Token::Segment => next[at] |= character != '/',
-                Token::Any => next[at] = true,
-            }
+    /// State `n` means: the first `n` tokens have matched all that was read. From the last down, so that each step
+    /// still sees the states before this character.
+    fn step(&self, states: &mut [bool], character: char) {
+        for at in (0..states.len()).rev() {
+            let read = at > 0 && states[at - 1] && self.tokens[at - 1] == Token::Literal(character);
+            let repeats = match self.tokens.get(at) {
+                Some(Token::Any) => true,
+                Some(Token::Segment) => character != '/',
+                _ => false,
+            };
+            states[at] = read || (states[at] && repeats);
         }
-        self.skip_stars(&mut next);
-        next
+        self.skip_stars(states);
     }
 
     /// A star may match nothing.

@@ -1,6 +1,6 @@
 //! What the tables of `tests/data/access` cannot say: values besides the decision, and messages.
 
-use super::{LogLevel, Outcome, Permit, RuleRef, Rules, decide, explain};
+use super::{Error, LogLevel, MAX_FILE, Outcome, Permit, RuleRef, Rules, decide, explain};
 use crate::identity::{Agent, AgentId, JobIdentity};
 
 fn agent() -> Agent {
@@ -104,4 +104,31 @@ fn many_entries_work_and_are_warned_of() {
 fn rules_for_nobody_let_nobody_in() {
     assert!(decide(&job("acme/infra"), &agent(), &Rules::nobody()).is_err());
     assert!(decide(&job("acme/infra"), &agent(), &Rules::default()).is_ok());
+}
+
+#[test]
+fn a_file_over_the_limit_is_refused() {
+    let text = "#".repeat(MAX_FILE);
+    assert!(Rules::parse(&text, "config.yaml").is_ok());
+    let error = Rules::parse(&(text + "#"), "config.yaml").unwrap_err();
+    assert!(matches!(error, Error::TooLarge { size, .. } if size == MAX_FILE + 1));
+}
+
+#[test]
+fn merged_entries_keep_their_own_line_and_values() {
+    let rules = rules(
+        "ci_access:\n  projects:\n  - &app\n    id: acme/app\n    default_namespace: a\n  - <<: *app\n    id: acme/web\n  \
+         - *app\n",
+    );
+    let permit = decide(&job("acme/web"), &agent(), &rules).unwrap();
+    assert_eq!(
+        (permit.rule().line(), permit.default_namespace()),
+        (Some(6), Some("a"))
+    );
+    let lines: Vec<_> = explain(&job("acme/app"), &agent(), &rules)
+        .considered
+        .iter()
+        .map(|entry| entry.rule.line())
+        .collect();
+    assert_eq!(lines, [Some(4), Some(8)]);
 }

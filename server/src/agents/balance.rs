@@ -11,7 +11,11 @@ pub fn choose(loads: &[usize], random: u64) -> Option<usize> {
     }
     let first = (random % count as u64) as usize;
     let second = (first + 1 + (random >> 32) as usize % count.max(2).saturating_sub(1)) % count;
-    Some(if loads[second] < loads[first] { second } else { first })
+    Some(if loads[second] < loads[first] {
+        second
+    } else {
+        first
+    })
 }
 
 #[cfg(test)]

@@ -49,15 +49,28 @@ pub struct Absent {
 impl Registry {
     pub fn new(metrics: Metrics) -> Self {
         let (changes, _) = watch::channel(0);
-        Self { shared: Arc::new(Shared { agents: Mutex::default(), changes, metrics }) }
+        Self {
+            shared: Arc::new(Shared {
+                agents: Mutex::default(),
+                changes,
+                metrics,
+            }),
+        }
     }
 
     /// Makes the session known to routing.
     pub fn register(&self, session: Arc<Session>) -> Registered {
-        self.agents().entry(session.agent).or_default().sessions.push(Arc::clone(&session));
+        self.agents()
+            .entry(session.agent)
+            .or_default()
+            .sessions
+            .push(Arc::clone(&session));
         self.shared.metrics.agent_sessions.inc();
         self.shared.changes.send_modify(|count| *count += 1);
-        Registered { registry: self.clone(), session }
+        Registered {
+            registry: self.clone(),
+            session,
+        }
     }
 
     /// A session of the agent that takes requests, the less loaded of two taken at random, none of `tried`.
@@ -71,11 +84,15 @@ impl Registry {
         {
             return Ok(Arc::clone(only));
         }
-        let sessions: Vec<_> = entry.map(|entry| entry.sessions.iter().filter(usable).collect()).unwrap_or_default();
+        let sessions: Vec<_> = entry
+            .map(|entry| entry.sessions.iter().filter(usable).collect())
+            .unwrap_or_default();
         let loads: Vec<_> = sessions.iter().map(|session| session.running()).collect();
         match balance::choose(&loads, rand::random()) {
             Some(index) => Ok(Arc::clone(sessions[index])),
-            None => Err(Absent { since: entry.and_then(|entry| entry.absent_since) }),
+            None => Err(Absent {
+                since: entry.and_then(|entry| entry.absent_since),
+            }),
         }
     }
 
@@ -86,12 +103,18 @@ impl Registry {
 
     /// The sessions of one agent.
     pub fn sessions(&self, agent: AgentId) -> Vec<Arc<Session>> {
-        self.agents().get(&agent).map(|entry| entry.sessions.clone()).unwrap_or_default()
+        self.agents()
+            .get(&agent)
+            .map(|entry| entry.sessions.clone())
+            .unwrap_or_default()
     }
 
     /// Every session.
     pub fn all(&self) -> Vec<Arc<Session>> {
-        self.agents().values().flat_map(|entry| entry.sessions.iter().cloned()).collect()
+        self.agents()
+            .values()
+            .flat_map(|entry| entry.sessions.iter().cloned())
+            .collect()
     }
 
     fn remove(&self, session: &Session) {
@@ -106,7 +129,10 @@ impl Registry {
     }
 
     fn agents(&self) -> MutexGuard<'_, HashMap<AgentId, Entry>> {
-        self.shared.agents.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .agents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

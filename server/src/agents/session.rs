@@ -34,17 +34,29 @@ pub struct Running(Arc<Session>);
 
 impl Session {
     /// The token is dropped: nothing needs it any more.
-    pub fn new(id: u64, agent: AgentId, token: AgentTokenId, hello: Hello, connection: Connection) -> Self {
+    pub fn new(
+        id: u64,
+        agent: AgentId,
+        token: AgentTokenId,
+        hello: Hello,
+        connection: Connection,
+    ) -> Self {
         Self {
             id,
             agent,
             token,
-            hello: Hello { token: String::new(), ..hello },
+            hello: Hello {
+                token: String::new(),
+                ..hello
+            },
             since: SystemTime::now(),
             connection,
             running: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
-            health: Mutex::new(Health { ready: true, message: String::new() }),
+            health: Mutex::new(Health {
+                ready: true,
+                message: String::new(),
+            }),
         }
     }
 
@@ -52,7 +64,10 @@ impl Session {
     pub async fn open(self: &Arc<Self>, deadline: Duration) -> Option<(Running, Sender, Receiver)> {
         self.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(Arc::clone(self));
-        let (sender, receiver) = tokio::time::timeout(deadline, self.connection.open()).await.ok()?.ok()?;
+        let (sender, receiver) = tokio::time::timeout(deadline, self.connection.open())
+            .await
+            .ok()?
+            .ok()?;
         Some((running, sender, receiver))
     }
 
@@ -70,11 +85,17 @@ impl Session {
     }
 
     pub fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.health
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     pub fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = health;
+        *self
+            .health
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = health;
     }
 
     pub fn close(&self, code: Code, reason: &str) {

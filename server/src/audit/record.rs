@@ -168,16 +168,23 @@ impl Record {
     }
 
     pub fn agent(&mut self, agent: &Agent) {
-        self.line.agent = Some(AgentFields { id: agent.id.0, name: agent.to_string() });
+        self.line.agent = Some(AgentFields {
+            id: agent.id.0,
+            name: agent.to_string(),
+        });
     }
 
     pub fn permit(&mut self, rule: String, identity: &KubernetesIdentity) {
         self.line.rule = Some(rule);
         self.line.kubernetes = Some(match identity {
-            KubernetesIdentity::Agent => KubernetesFields { r#as: "agent".to_owned(), groups: Vec::new() },
-            KubernetesIdentity::Impersonate(who) => {
-                KubernetesFields { r#as: who.username.clone(), groups: who.groups.clone() }
-            }
+            KubernetesIdentity::Agent => KubernetesFields {
+                r#as: "agent".to_owned(),
+                groups: Vec::new(),
+            },
+            KubernetesIdentity::Impersonate(who) => KubernetesFields {
+                r#as: who.username.clone(),
+                groups: who.groups.clone(),
+            },
         });
     }
 
@@ -192,7 +199,10 @@ impl Record {
     /// The head of the response is known.
     pub fn status(&mut self, status: u16) {
         self.line.status = Some(status);
-        self.audit.metrics().request_head_seconds.observe(self.started.elapsed().as_secs_f64());
+        self.audit
+            .metrics()
+            .request_head_seconds
+            .observe(self.started.elapsed().as_secs_f64());
     }
 
     /// The counter of the request body's bytes.
@@ -216,19 +226,31 @@ impl Record {
     fn count(&self) {
         let metrics = self.audit.metrics();
         let labels = RequestLabels {
-            agent: self.line.agent.as_ref().map(|agent| agent.name.clone()).unwrap_or_default(),
+            agent: self
+                .line
+                .agent
+                .as_ref()
+                .map(|agent| agent.name.clone())
+                .unwrap_or_default(),
             code: self.line.status.unwrap_or(0),
         };
         metrics.requests.get_or_create(&labels).inc();
-        metrics.bytes.get_or_create(&DirectionLabels { direction: "up" }).inc_by(self.line.bytes_up);
-        metrics.bytes.get_or_create(&DirectionLabels { direction: "down" }).inc_by(self.line.bytes_down);
+        metrics
+            .bytes
+            .get_or_create(&DirectionLabels { direction: "up" })
+            .inc_by(self.line.bytes_up);
+        metrics
+            .bytes
+            .get_or_create(&DirectionLabels { direction: "down" })
+            .inc_by(self.line.bytes_down);
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.line.bytes_up = self.sent.load(Ordering::Relaxed);
-        self.line.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.line.duration_ms =
+            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.count();
         match serde_json::to_vec(&self.line) {
             Ok(mut line) => {

@@ -90,20 +90,36 @@ impl Audit {
     ///
     /// # Errors
     /// The file can not be opened for appending.
-    pub fn start(config: &Config, state_dir: &Path, metrics: Metrics) -> Result<(Self, Writer), Error> {
-        let output = config.output.clone().unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
+    pub fn start(
+        config: &Config,
+        state_dir: &Path,
+        metrics: Metrics,
+    ) -> Result<(Self, Writer), Error> {
+        let output = config
+            .output
+            .clone()
+            .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
         let file = open(&output)?;
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
             refuse: config.on_failure == OnFailure::Refuse,
         });
         let (lines, queue) = sync_channel(QUEUE);
-        let writing = Writing { output, file, state: Arc::clone(&state), queue };
+        let writing = Writing {
+            output,
+            file,
+            state: Arc::clone(&state),
+            queue,
+        };
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writing.run())
             .map_err(Error::Thread)?;
-        let audit = Self { lines: lines.clone(), state, metrics };
+        let audit = Self {
+            lines: lines.clone(),
+            state,
+            metrics,
+        };
         Ok((audit, Writer { thread, lines }))
     }
 
@@ -133,7 +149,9 @@ impl Audit {
     }
 
     pub(super) fn write(&self, line: Vec<u8>) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.lines.try_send(Entry::Line(line)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.lines.try_send(Entry::Line(line))
+        {
             self.metrics.audit_lost.inc();
         }
     }
@@ -230,7 +248,10 @@ impl Writing {
 /// # Errors
 /// It can not.
 pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
-    let output = config.output.clone().unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
+    let output = config
+        .output
+        .clone()
+        .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
     open(&output)?;
     Ok(match output {
         Output::File(path) => path.display().to_string(),
@@ -248,6 +269,9 @@ fn open(output: &Output) -> Result<Option<File>, Error> {
             .mode(0o600)
             .open(path)
             .map(Some)
-            .map_err(|source| Error::Open { path: path.clone(), source }),
+            .map_err(|source| Error::Open {
+                path: path.clone(),
+                source,
+            }),
     }
 }

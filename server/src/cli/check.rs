@@ -58,7 +58,10 @@ async fn store<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Res
         Err(error) => return report.failed("store", &error),
     };
     match store.agents().await {
-        Ok(agents) => report.ok("store", format!("{}, {} agents", config.state_dir.display(), agents.len())),
+        Ok(agents) => report.ok(
+            "store",
+            format!("{}, {} agents", config.state_dir.display(), agents.len()),
+        ),
         Err(error) => report.failed("store", &error),
     }
 }
@@ -72,7 +75,10 @@ fn certificate<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Res
 
 async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
     if config.config_repositories.0.is_empty() {
-        return report.warn("configuration repositories", "none: jobs can use agents of their own project only");
+        return report.warn(
+            "configuration repositories",
+            "none: jobs can use agents of their own project only",
+        );
     }
     let (snapshot, _watcher) = match configrepo::watch(&config.config_repositories).await {
         Ok(watched) => watched,
@@ -102,14 +108,29 @@ fn ports<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()
     let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);
     let udp = |address: SocketAddr| UdpSocket::bind(address).map(drop);
     for (what, address, bound) in [
-        ("kubernetes_api.listen (TCP)", config.kubernetes_api.listen, tcp(config.kubernetes_api.listen)),
-        ("agents.listen (UDP)", config.agents.listen, udp(config.agents.listen)),
-        ("ops.listen (TCP)", config.ops.listen, tcp(config.ops.listen)),
+        (
+            "kubernetes_api.listen (TCP)",
+            config.kubernetes_api.listen,
+            tcp(config.kubernetes_api.listen),
+        ),
+        (
+            "agents.listen (UDP)",
+            config.agents.listen,
+            udp(config.agents.listen),
+        ),
+        (
+            "ops.listen (TCP)",
+            config.ops.listen,
+            tcp(config.ops.listen),
+        ),
     ] {
         match bound {
             Ok(()) => report.ok(what, format!("{address} is free"))?,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                report.warn(what, format!("{address} is in use; that is right if the server runs already"))?;
+                report.warn(
+                    what,
+                    format!("{address} is in use; that is right if the server runs already"),
+                )?;
             }
             Err(error) => report.failed(what, &error)?,
         }

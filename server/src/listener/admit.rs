@@ -74,10 +74,16 @@ impl Error {
         };
         let message = match self {
             // The store's error names files of this server.
-            Self::Token(Refusal::Store(_)) => "the server can not read its store; see its log".to_owned(),
+            Self::Token(Refusal::Store(_)) => {
+                "the server can not read its store; see its log".to_owned()
+            }
             other => other.to_string(),
         };
-        Some(Refused { code, message, retry_after })
+        Some(Refused {
+            code,
+            message,
+            retry_after,
+        })
     }
 }
 
@@ -85,15 +91,28 @@ impl Error {
 ///
 /// # Errors
 /// The agent is not admitted; it has been told why where that was possible.
-pub async fn admit(listener: &Listener, connection: Connection, number: u64, room: bool) -> Result<Admitted, Error> {
+pub async fn admit(
+    listener: &Listener,
+    connection: Connection,
+    number: u64,
+    room: bool,
+) -> Result<Admitted, Error> {
     let (mut sender, mut receiver) = connection.accept().await.map_err(Error::Handshake)?;
     match check(listener, &mut receiver, room).await {
         Ok((hello, agent, token)) => {
             let session = Arc::new(Session::new(number, agent.id, token, hello, connection));
-            let welcome =
-                Welcome { agent: agent.id.0, session: number, version: env!("CARGO_PKG_VERSION").to_owned() };
+            let welcome = Welcome {
+                agent: agent.id.0,
+                session: number,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            };
             send(&mut sender, &Message::Welcome(welcome)).await?;
-            Ok(Admitted { session, agent, sender, receiver })
+            Ok(Admitted {
+                session,
+                agent,
+                sender,
+                receiver,
+            })
         }
         Err(error) => {
             if let Some(refused) = error.refusal() {
@@ -109,16 +128,18 @@ async fn check(
     receiver: &mut Receiver,
     room: bool,
 ) -> Result<(Hello, Agent, crate::store::AgentTokenId), Error> {
-    let hello = match read(receiver).await? {
-        Some(Message::Hello(hello)) => hello,
-        _ => return Err(Error::Protocol),
+    let Some(Message::Hello(hello)) = read(receiver).await? else {
+        return Err(Error::Protocol);
     };
     if !room {
         return Err(Error::Overloaded);
     }
     let token: AgentToken = hello.token.parse().map_err(|_| Error::NotAToken)?;
-    let (agent, record) =
-        listener.store.verify_agent_token(&token, SystemTime::now()).await.map_err(Error::Token)?;
+    let (agent, record) = listener
+        .store
+        .verify_agent_token(&token, SystemTime::now())
+        .await
+        .map_err(Error::Token)?;
     Ok((hello, agent, record.id))
 }
 

@@ -18,7 +18,12 @@ const PRIORITY: i32 = 100;
 
 /// Serves the session until it ends.
 pub(super) async fn run(listener: &Listener, admitted: Admitted) {
-    let Admitted { session, agent, sender, receiver } = admitted;
+    let Admitted {
+        session,
+        agent,
+        sender,
+        receiver,
+    } = admitted;
     sender.set_priority(PRIORITY);
     tracing::info!(
         agent.id = agent.id.0,
@@ -92,21 +97,38 @@ async fn configure(
     Ok(wanted)
 }
 
-async fn on_message(session: &Session, sender: &mut Sender, message: Message) -> Result<(), stream::Error> {
+async fn on_message(
+    session: &Session,
+    sender: &mut Sender,
+    message: Message,
+) -> Result<(), stream::Error> {
     match message {
         Message::Ping(sequence) => send(sender, &Message::Pong(sequence)).await?,
         Message::Drain { grace } => {
-            tracing::info!(agent.id = session.agent.0, grace = grace.as_secs(), "the agent drains");
+            tracing::info!(
+                agent.id = session.agent.0,
+                grace = grace.as_secs(),
+                "the agent drains"
+            );
             session.drain();
         }
         Message::Health(health) => {
             if health.ready != session.health().ready {
-                tracing::info!(agent.id = session.agent.0, ready = health.ready, message = health.message, "API server health");
+                tracing::info!(
+                    agent.id = session.agent.0,
+                    ready = health.ready,
+                    message = health.message,
+                    "API server health"
+                );
             }
             session.set_health(health);
         }
         // The rest is ours to send; a pong is proof enough by having come.
-        Message::Pong(_) | Message::Hello(_) | Message::Welcome(_) | Message::Refused(_) | Message::Configure(_) => {}
+        Message::Pong(_)
+        | Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Refused(_)
+        | Message::Configure(_) => {}
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ use crate::audit::{Ending, Record};
 #[derive(Debug)]
 pub enum Body {
     /// Our own words: a refusal or a small document.
-    Whole { bytes: Option<Bytes>, _record: Option<Box<Record>> },
+    Whole {
+        bytes: Option<Bytes>,
+        _record: Option<Box<Record>>,
+    },
     /// The API server's, as they come.
     Tunnel(Box<Tunnel>),
 }
@@ -58,7 +61,10 @@ pub enum Error {
 
 impl Body {
     pub fn whole(bytes: Bytes, record: Option<Record>) -> Self {
-        Self::Whole { bytes: (!bytes.is_empty()).then_some(bytes), _record: record.map(Box::new) }
+        Self::Whole {
+            bytes: (!bytes.is_empty()).then_some(bytes),
+            _record: record.map(Box::new),
+        }
     }
 }
 
@@ -66,9 +72,14 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
-            Self::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole { bytes, .. } => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
         }
     }
@@ -82,8 +93,12 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Tunnel(tunnel) => tunnel.expected.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Whole { bytes, .. } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Tunnel(tunnel) => tunnel
+                .expected
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
@@ -110,7 +125,9 @@ impl Tunnel {
                 ci_tunnel::kube::clean_response_headers(&mut trailers);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            None if self.expected.is_some_and(|expected| expected > 0) => Poll::Ready(Some(Err(self.broken(Error::Short)))),
+            None if self.expected.is_some_and(|expected| expected > 0) => {
+                Poll::Ready(Some(Err(self.broken(Error::Short))))
+            }
             None => {
                 self.complete();
                 Poll::Ready(None)
@@ -147,8 +164,14 @@ impl Tunnel {
     fn cut_off(&mut self) -> Error {
         self.state = State::Ended;
         let why = self.live.why();
-        let message = why.as_ref().map(|why| why.message.clone()).unwrap_or_default();
-        self.record.end(Ending::Cut(why.map_or("cut", |why| why.label).to_owned()), Some(message.clone()));
+        let message = why
+            .as_ref()
+            .map(|why| why.message.clone())
+            .unwrap_or_default();
+        self.record.end(
+            Ending::Cut(why.map_or("cut", |why| why.label).to_owned()),
+            Some(message.clone()),
+        );
         self.receiver.stop(Code::PermitLost);
         if let Some(upload) = &self.upload {
             upload.abort();

@@ -63,9 +63,19 @@ pub async fn send(
     match head.kind {
         RequestKind::Empty => {
             sender.finish();
-            Ok(Sent { receiver, upload: None, sender: None, finished: None })
+            Ok(Sent {
+                receiver,
+                upload: None,
+                sender: None,
+                finished: None,
+            })
         }
-        RequestKind::Upgrade(_) => Ok(Sent { receiver, upload: None, sender: Some(sender), finished: None }),
+        RequestKind::Upgrade(_) => Ok(Sent {
+            receiver,
+            upload: None,
+            sender: Some(sender),
+            finished: None,
+        }),
         RequestKind::Body => {
             let (done, finished) = oneshot::channel();
             let task = tokio::spawn(async move {
@@ -73,7 +83,12 @@ pub async fn send(
                 // Nobody waits any more when the response head came before the end of the body.
                 let _ = done.send(());
             });
-            Ok(Sent { receiver, upload: Some(Upload { task }), sender: None, finished: Some(finished) })
+            Ok(Sent {
+                receiver,
+                upload: Some(Upload { task }),
+                sender: None,
+                finished: Some(finished),
+            })
         }
     }
 }

@@ -17,15 +17,7 @@ use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
 use crate::authn::{self, Authenticated, JobCredential};
 use crate::configrepo::Snapshot;
-use crate::kubeconfig::{Cluster, Format};
-
-/// What a KUBECONFIG says of this server; read anew for each, since the CA may be replaced.
-pub trait Describe: std::fmt::Debug + Send + Sync {
-    fn cluster(&self) -> Cluster;
-}
-
-/// Where the endpoint takes its words from.
-pub type Config = Arc<dyn Describe>;
+use crate::kubeconfig::Format;
 
 const PATH: &str = "/kubeconfig";
 
@@ -52,11 +44,13 @@ pub async fn answer(
     let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
     if allowed.is_empty() {
         let project = &who.identity.project.path;
-        return Err(Reject::Forbidden(format!("no agent's configuration lets this job of {project} in")));
+        return Err(Reject::Forbidden(format!(
+            "no agent's configuration lets this job of {project} in"
+        )));
     }
     let document = proxy
         .authenticator
-        .kubeconfig(&who, &allowed, &proxy.kubeconfig.cluster(), &wishes)
+        .kubeconfig(&who, &allowed, &proxy.cluster, &wishes)
         .map_err(|error| rejected(&error))?;
     record.end(Ending::Complete, None);
     Ok(response(document, wishes.format))
@@ -66,7 +60,10 @@ pub async fn answer(
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
     let permitted = |agent: &Arc<crate::identity::Agent>| {
         let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
-        Some(Allowed { agent: (**agent).clone(), namespace: permit.default_namespace().map(str::to_owned) })
+        Some(Allowed {
+            agent: (**agent).clone(),
+            namespace: permit.default_namespace().map(str::to_owned),
+        })
     };
     directory.all().iter().filter_map(permitted).collect()
 }
@@ -81,7 +78,9 @@ fn wishes(query: &str) -> Result<Wishes, Reject> {
             "ttl" => wishes.lifetime = Some(ttl(&value)?),
             "format" => wishes.format = format(&value)?,
             other => {
-                return Err(Reject::Malformed(format!("{PATH} knows `context`, `ttl` and `format`, not {other:?}")));
+                return Err(Reject::Malformed(format!(
+                    "{PATH} knows `context`, `ttl` and `format`, not {other:?}"
+                )));
             }
         }
     }
@@ -104,7 +103,9 @@ fn format(value: &str) -> Result<Format, Reject> {
     match value {
         "yaml" => Ok(Format::Yaml),
         "json" => Ok(Format::Json),
-        other => Err(Reject::Malformed(format!("format is `yaml` or `json`, not {other:?}"))),
+        other => Err(Reject::Malformed(format!(
+            "format is `yaml` or `json`, not {other:?}"
+        ))),
     }
 }
 
@@ -121,8 +122,12 @@ fn response(document: String, format: Format) -> Response<Bytes> {
         Format::Json => "application/json",
     };
     let mut response = Response::new(Bytes::from(document));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     // It holds credentials.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -35,8 +35,14 @@ pub struct Limit {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            job: Limit { requests_per_second: 1000, concurrent: 500 },
-            project: Limit { requests_per_second: 5000, concurrent: 2000 },
+            job: Limit {
+                requests_per_second: 1000,
+                concurrent: 500,
+            },
+            project: Limit {
+                requests_per_second: 5000,
+                concurrent: 2000,
+            },
         }
     }
 }
@@ -86,11 +92,22 @@ impl Limits {
     /// The job or its project is over its rate, or has as many requests running as it may.
     pub fn admit(&self, who: &Authenticated) -> Result<Slots, Reject> {
         let job = who.identity.job_id.as_deref().unwrap_or(who.token.as_str());
-        let job = format!("{}/{}/{job}", who.identity.provider, who.identity.project.path.key());
-        let project = format!("{}/{}", who.identity.provider, who.identity.project.path.key());
+        let job = format!(
+            "{}/{}/{job}",
+            who.identity.provider,
+            who.identity.project.path.key()
+        );
+        let project = format!(
+            "{}/{}",
+            who.identity.provider,
+            who.identity.project.path.key()
+        );
         self.job.check_rate(&job)?;
         self.project.check_rate(&project)?;
-        Ok(Slots { _job: Scope::take(&self.job, job)?, _project: Scope::take(&self.project, project)? })
+        Ok(Slots {
+            _job: Scope::take(&self.job, job)?,
+            _project: Scope::take(&self.project, project)?,
+        })
     }
 
     /// Forgets keys that have not been seen lately.
@@ -106,18 +123,27 @@ impl Limits {
 impl Scope {
     fn new(what: &'static str, limit: Limit) -> Self {
         let rate = NonZeroU32::new(limit.requests_per_second).map(|rate| {
-            let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
+            let quota = Quota::per_second(rate)
+                .allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
             RateLimiter::keyed(quota)
         });
-        Self { what, concurrent: limit.concurrent, rate, running: Mutex::default() }
+        Self {
+            what,
+            concurrent: limit.concurrent,
+            rate,
+            running: Mutex::default(),
+        }
     }
 
     fn check_rate(&self, key: &String) -> Result<(), Reject> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        rate.check_key(key).map_err(|early| Reject::TooManyRequests {
-            what: self.what,
-            retry_after: early.wait_time_from(DefaultClock::default().now()),
-        })
+        let Some(rate) = &self.rate else {
+            return Ok(());
+        };
+        rate.check_key(key)
+            .map_err(|early| Reject::TooManyRequests {
+                what: self.what,
+                retry_after: early.wait_time_from(DefaultClock::default().now()),
+            })
     }
 
     fn take(scope: &Arc<Self>, key: String) -> Result<Option<Slot>, Reject> {
@@ -127,17 +153,27 @@ impl Scope {
         let mut running = scope.running.lock().unwrap_or_else(PoisonError::into_inner);
         let count = running.entry(key.clone()).or_insert(0);
         if *count >= scope.concurrent {
-            return Err(Reject::TooManyRequests { what: scope.what, retry_after: CONCURRENCY_RETRY });
+            return Err(Reject::TooManyRequests {
+                what: scope.what,
+                retry_after: CONCURRENCY_RETRY,
+            });
         }
         *count += 1;
         drop(running);
-        Ok(Some(Slot { scope: Arc::clone(scope), key }))
+        Ok(Some(Slot {
+            scope: Arc::clone(scope),
+            key,
+        }))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut running = self.scope.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .scope
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = running.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

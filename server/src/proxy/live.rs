@@ -60,20 +60,35 @@ pub const RESTARTING: &str = "restarting";
 
 impl Live {
     pub fn new(metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { running: Mutex::default(), metrics }) }
+        Self {
+            shared: Arc::new(Shared {
+                running: Mutex::default(),
+                metrics,
+            }),
+        }
     }
 
     /// Adds a request. Whoever adds one judges it again if something changed meanwhile, so that no change slips
     /// between its permit and this call.
     pub fn add(&self, who: Arc<Authenticated>, agent: Arc<Agent>, permit: Permit) -> Guard {
-        let request = Arc::new(Request { who, agent, permit, cut: CancellationToken::new(), why: OnceLock::new() });
+        let request = Arc::new(Request {
+            who,
+            agent,
+            permit,
+            cut: CancellationToken::new(),
+            why: OnceLock::new(),
+        });
         let mut running = self.running();
         let number = running.next;
         running.next += 1;
         running.requests.insert(number, Arc::clone(&request));
         drop(running);
         self.shared.metrics.requests_running.inc();
-        Guard { live: self.clone(), number, request }
+        Guard {
+            live: self.clone(),
+            number,
+            request,
+        }
     }
 
     /// Cuts every request that `judge` finds a reason for.
@@ -89,19 +104,31 @@ impl Live {
     /// Cuts every request, because this server ends.
     pub fn cut_all(&self) {
         let message = "this server is shutting down";
-        self.judge(|_| Some(Why { label: RESTARTING, message: message.to_owned() }));
+        self.judge(|_| {
+            Some(Why {
+                label: RESTARTING,
+                message: message.to_owned(),
+            })
+        });
     }
 
     fn cut(&self, request: &Request, why: Why) {
         let label = why.label;
         if request.why.set(why).is_ok() {
-            self.shared.metrics.cuts.get_or_create(&ReasonLabels { reason: label }).inc();
+            self.shared
+                .metrics
+                .cuts
+                .get_or_create(&ReasonLabels { reason: label })
+                .inc();
             request.cut.cancel();
         }
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

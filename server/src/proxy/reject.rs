@@ -33,10 +33,18 @@ pub enum Reject {
     #[error("{0}")]
     Forbidden(String),
     #[error("too many requests: {what}; try again in {}s", retry_after.as_secs().max(1))]
-    TooManyRequests { what: &'static str, retry_after: Duration },
+    TooManyRequests {
+        what: &'static str,
+        retry_after: Duration,
+    },
     #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
-    AgentAway { agent: String, since: Option<SystemTime> },
-    #[error("agent {agent} takes no more requests: the limit of streams on its connections is reached")]
+    AgentAway {
+        agent: String,
+        since: Option<SystemTime>,
+    },
+    #[error(
+        "agent {agent} takes no more requests: the limit of streams on its connections is reached"
+    )]
     NoStream { agent: String },
     #[error("agent {agent}: {}", failure.message)]
     Agent { agent: String, failure: Failure },
@@ -75,21 +83,30 @@ impl Reject {
     /// The refusal as a response.
     pub fn response(&self, request_id: &str) -> Response<Bytes> {
         let form = self.form();
-        let retry_after = form.retry_after.map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
-        let mut status = kube::Status::new(form.code, format!("ci-tunnel: {self}")).request_id(request_id);
+        let retry_after = form
+            .retry_after
+            .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
+        let mut status =
+            kube::Status::new(form.code, format!("ci-tunnel: {self}")).request_id(request_id);
         if let Some(seconds) = retry_after {
             status = status.retry_after(seconds);
         }
         let mut response = Response::new(Bytes::from(status.to_json()));
         *response.status_mut() = form.code;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kube::Status::CONTENT_TYPE));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(kube::Status::CONTENT_TYPE),
+        );
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
             Self::Unauthenticated(_) => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ci-tunnel\""));
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"ci-tunnel\""),
+                );
             }
             // What is left of such a request can not be trusted to begin where we think.
             Self::Malformed(_) | Self::HeadTooLong { .. } => {
@@ -101,7 +118,11 @@ impl Reject {
     }
 
     fn form(&self) -> Form {
-        let form = |code, label| Form { code, label, retry_after: None };
+        let form = |code, label| Form {
+            code,
+            label,
+            retry_after: None,
+        };
         let again = |label| Form {
             code: StatusCode::SERVICE_UNAVAILABLE,
             label,
@@ -109,7 +130,9 @@ impl Reject {
         };
         match self {
             Self::Malformed(_) => form(StatusCode::BAD_REQUEST, "malformed"),
-            Self::HeadTooLong { .. } => form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long"),
+            Self::HeadTooLong { .. } => {
+                form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
+            }
             Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
@@ -146,7 +169,11 @@ fn agent_failure(cause: Cause) -> Form {
         Cause::Busy => (StatusCode::SERVICE_UNAVAILABLE, "agent_busy"),
     };
     let retry_after = (cause == Cause::Busy).then_some(Duration::from_secs(1));
-    Form { code, label, retry_after }
+    Form {
+        code,
+        label,
+        retry_after,
+    }
 }
 
 fn away_since(since: Option<SystemTime>) -> String {

@@ -1,9 +1,9 @@
 //! A client's request → what of it may travel: a checked target, clean headers, and what the client asked to be.
 
+use bytes::Bytes;
 use ci_tunnel::kube::{self, Attributes};
 use ci_tunnel::protocol::head::RequestKind;
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
-use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Request, Version};
 
@@ -30,11 +30,16 @@ impl Target {
     /// The head is too long, or what is asked for is ambiguous.
     pub fn of<B: http_body::Body>(request: &Request<B>, prefix: &str) -> Result<Self, Reject> {
         check_head(request)?;
-        let whole = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let whole = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
         let target = strip_prefix(whole, prefix)?;
         kube::check_target(target.as_bytes()).map_err(|bad| Reject::Malformed(bad.to_string()))?;
         let kind = kind(request)?;
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target, None), |(path, query)| (path, Some(query)));
         let upgrade = matches!(kind, RequestKind::Upgrade(_));
         let attributes = Attributes::of(request.method(), path, query, upgrade);
         Ok(Self {
@@ -58,19 +63,31 @@ pub fn check_head<B>(request: &Request<B>) -> Result<(), Reject> {
 }
 
 fn head_length<B>(request: &Request<B>) -> usize {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let headers: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     target + headers
 }
 
 /// Methods that name no resource of an API server, and targets in another form than a path.
 fn check_form<B>(request: &Request<B>) -> Result<(), Reject> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(Reject::Malformed(format!("the method {} is not carried", request.method())));
+        return Err(Reject::Malformed(format!(
+            "the method {} is not carried",
+            request.method()
+        )));
     }
     let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
     if absolute {
-        return Err(Reject::Malformed("the request line holds a whole URL; send the path alone".to_owned()));
+        return Err(Reject::Malformed(
+            "the request line holds a whole URL; send the path alone".to_owned(),
+        ));
     }
     if request.headers().get_all(HOST).iter().count() > 1 {
         return Err(Reject::Malformed("more than one Host header".to_owned()));
@@ -82,7 +99,9 @@ fn strip_prefix<'a>(target: &'a str, prefix: &str) -> Result<&'a str, Reject> {
     let rest = target.strip_prefix(prefix.trim_end_matches('/'));
     match rest {
         Some(rest) if rest.starts_with('/') => Ok(rest),
-        _ => Err(Reject::Malformed(format!("the path does not begin with {prefix}"))),
+        _ => Err(Reject::Malformed(format!(
+            "the path does not begin with {prefix}"
+        ))),
     }
 }
 
@@ -94,10 +113,14 @@ fn kind<B: http_body::Body>(request: &Request<B>) -> Result<RequestKind, Reject>
             if request.body().is_end_stream() {
                 Ok(RequestKind::Upgrade((*protocol).clone()))
             } else {
-                Err(Reject::Malformed("an upgrade with a body is not carried".to_owned()))
+                Err(Reject::Malformed(
+                    "an upgrade with a body is not carried".to_owned(),
+                ))
             }
         }
-        (true, _) => Err(Reject::Malformed("an upgrade needs HTTP/1.1 and one Upgrade header".to_owned())),
+        (true, _) => Err(Reject::Malformed(
+            "an upgrade needs HTTP/1.1 and one Upgrade header".to_owned(),
+        )),
         (false, _) if request.body().is_end_stream() => Ok(RequestKind::Empty),
         (false, _) => Ok(RequestKind::Body),
     }
@@ -105,7 +128,10 @@ fn kind<B: http_body::Body>(request: &Request<B>) -> Result<RequestKind, Reject>
 
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     headers.get_all(CONNECTION).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     })
 }
 
@@ -117,37 +143,53 @@ pub fn asked_identity(headers: &HeaderMap) -> Result<Option<KubernetesIdentity>,
     let mut asked = Impersonation::default();
     let mut any = false;
     for (name, value) in headers {
-        let Some(field) = name.as_str().strip_prefix("impersonate-") else { continue };
+        let Some(field) = name.as_str().strip_prefix("impersonate-") else {
+            continue;
+        };
         any = true;
         let value = text(name, value)?;
         match field {
             "user" if asked.username.is_empty() => asked.username = value,
             "uid" if asked.uid.is_none() => asked.uid = Some(value),
             "group" => asked.groups.push(value),
-            "user" | "uid" => return Err(Reject::Malformed(format!("more than one {name} header"))),
+            "user" | "uid" => {
+                return Err(Reject::Malformed(format!("more than one {name} header")));
+            }
             extra => match extra.strip_prefix("extra-") {
                 Some(key) if !key.is_empty() => asked.extra.push((decode_key(key), value)),
-                _ => return Err(Reject::Malformed(format!("the header {name} is not one of impersonation"))),
+                _ => {
+                    return Err(Reject::Malformed(format!(
+                        "the header {name} is not one of impersonation"
+                    )));
+                }
             },
         }
     }
     match any {
         false => Ok(None),
-        true if asked.username.is_empty() => {
-            Err(Reject::Malformed("impersonation headers without Impersonate-User".to_owned()))
-        }
+        true if asked.username.is_empty() => Err(Reject::Malformed(
+            "impersonation headers without Impersonate-User".to_owned(),
+        )),
         true => Ok(Some(KubernetesIdentity::Impersonate(asked))),
     }
 }
 
 fn text(name: &HeaderName, value: &HeaderValue) -> Result<String, Reject> {
-    let text = value.to_str().map_err(|_| Reject::Malformed(format!("the header {name} is not ASCII text")))?;
-    if text.is_empty() { Err(Reject::Malformed(format!("the header {name} is empty"))) } else { Ok(text.to_owned()) }
+    let text = value
+        .to_str()
+        .map_err(|_| Reject::Malformed(format!("the header {name} is not ASCII text")))?;
+    if text.is_empty() {
+        Err(Reject::Malformed(format!("the header {name} is empty")))
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Clients escape what a header name can not hold.
 fn decode_key(key: &str) -> String {
-    percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(key)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 /// Takes out of the headers everything that may not travel: credentials, identities, hop-by-hop headers and whatever

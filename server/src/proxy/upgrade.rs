@@ -38,7 +38,9 @@ impl Upgraded {
             () = cut.cancelled() => None,
             result = splice(io, &mut self.sender, &mut self.receiver, &mut counters) => Some(result),
         };
-        self.record.sent().store(counters.sent, std::sync::atomic::Ordering::Relaxed);
+        self.record
+            .sent()
+            .store(counters.sent, std::sync::atomic::Ordering::Relaxed);
         self.record.received(counters.received);
         self.close(result);
         drop(self.slots);
@@ -49,11 +51,14 @@ impl Upgraded {
         match result {
             Some(Ok(())) => self.record.end(Ending::Complete, None),
             Some(Err(Error::Io(_))) => self.record.end(Ending::ClientGone, None),
-            Some(Err(Error::Stream(error))) => self.record.end(Ending::Broken(error.to_string()), None),
+            Some(Err(Error::Stream(error))) => {
+                self.record.end(Ending::Broken(error.to_string()), None)
+            }
             None => {
                 let why = self.live.why();
                 let label = why.as_ref().map_or("cut", |why| why.label).to_owned();
-                self.record.end(Ending::Cut(label), why.map(|why| why.message));
+                self.record
+                    .end(Ending::Cut(label), why.map(|why| why.message));
                 self.sender.reset(Code::PermitLost);
                 self.receiver.stop(Code::PermitLost);
             }

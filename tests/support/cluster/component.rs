@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 /// A running program; dropping it kills it and whatever it started.
 #[derive(Debug)]
-pub(super) struct Component {
+pub(crate) struct Component {
     name: &'static str,
     log: PathBuf,
     process: Child,
@@ -21,7 +21,7 @@ pub(super) struct Component {
 
 impl Component {
     /// Starts `program`, its output appended to `log`.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         name: &'static str,
         program: &Path,
         args: &[String],
@@ -42,13 +42,18 @@ impl Component {
         Ok(Self { name, log, process })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn try_wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.process.try_wait()
     }
 
     /// Asks `ready` again and again until it says yes. Fails when the component has exited or
     /// `deadline` is over, with the end of its log.
-    pub(super) async fn wait_until(
+    pub(crate) async fn wait_until(
         &mut self,
         deadline: Duration,
         mut ready: impl AsyncFnMut() -> bool,
@@ -66,14 +71,14 @@ impl Component {
 
     /// Waits until the component has written `line` to its log. (That its port answers says
     /// little: somebody else may have been faster to take it.)
-    pub(super) async fn wait_for_line(&mut self, line: &str, deadline: Duration) -> Result<()> {
+    pub(crate) async fn wait_for_line(&mut self, line: &str, deadline: Duration) -> Result<()> {
         let log = self.log.clone();
         let written = async || fs::read_to_string(&log).is_ok_and(|log| log.contains(line));
         self.wait_until(deadline, written).await
     }
 
     /// Fails if the process has exited.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         match self.process.try_wait()? {
             Some(status) => bail!("{} ended ({status}){}", self.name, self.tail()),
             None => Ok(()),

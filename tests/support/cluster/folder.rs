@@ -1,4 +1,4 @@
-//! A cluster's own temporary folder, removed however the test process ends.
+//! A temporary folder, removed however the test process ends.
 
 use std::{
     fs,
@@ -9,35 +9,36 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Holds everything the cluster writes.
+/// Holds everything that a cluster, or a tunnel, writes.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
     janitor: Child,
 }
 
 impl Folder {
-    pub(super) fn new() -> Result<Self> {
+    /// `prefix` begins its name.
+    pub(crate) fn new(prefix: &str) -> Result<Self> {
         let root = tempfile::Builder::new()
-            .prefix("ci-tunnel-cluster-")
+            .prefix(prefix)
             .tempdir()
-            .context("making the cluster's folder")?
+            .context("making a folder")?
             .keep();
         let janitor = janitor(&root)?;
         Ok(Self { root, janitor })
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    pub(super) fn subfolder(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf> {
         let path = self.path(name);
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(path)
     }
 
-    pub(super) fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
         let path = self.path(name);
         fs::write(&path, contents).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
@@ -64,7 +65,7 @@ fn janitor(root: &Path) -> Result<Child> {
         // Not ours, or a Ctrl-C in the terminal would end it before its work begins.
         .process_group(0)
         .spawn()
-        .context("starting the cluster's janitor")
+        .context("starting a folder's janitor")
 }
 
 /// Tries for some seconds, as the components may still write while they are being killed.

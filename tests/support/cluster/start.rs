@@ -70,7 +70,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn new(assets: &'a Assets) -> Result<Self> {
-        let folder = Folder::new()?;
+        let folder = Folder::new("ci-tunnel-cluster-")?;
         let [etcd, etcd_peer, apiserver, kubelet] = ports::free()?;
         let authority = Authority::new(&folder)?;
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"];

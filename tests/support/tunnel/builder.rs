@@ -1,0 +1,184 @@
+//! Starts a tunnel: files, registration, server, agents, until all agents are connected.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::files::{self, Programs};
+use super::{Account, Addresses, Program, Tunnel};
+use crate::cluster::Cluster;
+use crate::cluster::folder::Folder;
+
+/// What a tunnel is to be.
+#[derive(Debug, Default)]
+pub struct Builder<'a> {
+    server_yaml: String,
+    agent_yaml: String,
+    agents: Vec<(String, String)>,
+    upstream: Upstream<'a>,
+    do_not_wait: bool,
+}
+
+#[derive(Debug, Default)]
+enum Upstream<'a> {
+    #[default]
+    None,
+    Cluster(&'a Cluster),
+    Kubeconfig(PathBuf),
+}
+
+impl<'a> Builder<'a> {
+    /// Keys of `server.yaml` over those that every tunnel has.
+    #[must_use]
+    pub fn server_yaml(mut self, yaml: &str) -> Self {
+        yaml.clone_into(&mut self.server_yaml);
+        self
+    }
+
+    /// Keys of every agent's `agent.yaml` over those that every tunnel has.
+    #[must_use]
+    pub fn agent_yaml(mut self, yaml: &str) -> Self {
+        yaml.clone_into(&mut self.agent_yaml);
+        self
+    }
+
+    /// An agent `<project>:<name>` with this configuration file.
+    #[must_use]
+    pub fn agent(mut self, name: &str, config: &str) -> Self {
+        self.agents.push((name.to_owned(), config.to_owned()));
+        self
+    }
+
+    /// The agents serve this cluster, with the rights of an [`Account`] made for them.
+    #[must_use]
+    pub fn cluster(mut self, cluster: &'a Cluster) -> Self {
+        self.upstream = Upstream::Cluster(cluster);
+        self
+    }
+
+    /// The agents serve the API server of this kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(mut self, file: &Path) -> Self {
+        self.upstream = Upstream::Kubeconfig(file.to_owned());
+        self
+    }
+
+    /// Returns from [`Self::start`] without waiting for the agents to be connected.
+    #[must_use]
+    pub fn do_not_wait(mut self) -> Self {
+        self.do_not_wait = true;
+        self
+    }
+
+    /// Starts server and agents; all agents are connected when it returns.
+    pub async fn start(self) -> Result<Tunnel> {
+        let folder = Folder::new("ci-tunnel-tunnel-")?;
+        let programs = Programs::find()?;
+        folder.subfolder(files::STATE)?;
+        folder.subfolder(files::REPOSITORIES)?;
+        for (name, config) in &self.agents {
+            files::replace(&files::config_file(&folder, name)?, config)?;
+        }
+        files::server_yaml(&folder, [0; 3], &self.server_yaml)?;
+        let (server, addresses) = start_server(&programs, &folder).await?;
+        let ports = [addresses.kubernetes_api, addresses.agents, addresses.ops];
+        // For a server that is started again.
+        files::server_yaml(
+            &folder,
+            ports.map(|address| address.port()),
+            &self.server_yaml,
+        )?;
+        let kubeconfig = self.upstream_kubeconfig(&folder).await?;
+        let ca_file = folder.path(files::STATE).join("ca.pem");
+        let mut tunnel = Tunnel {
+            server,
+            agents: Vec::new(),
+            replicas: Default::default(),
+            names: Vec::new(),
+            addresses,
+            // None when the test gave the server a certificate.
+            ca_pem: std::fs::read_to_string(ca_file).unwrap_or_default(),
+            programs,
+            files: AtomicUsize::new(0),
+            folder,
+        };
+        for (name, _) in &self.agents {
+            tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+        }
+        if !self.do_not_wait {
+            for (name, _) in &self.agents {
+                let connected = tunnel.wait_connected(name).await;
+                connected.with_context(|| tunnel.last_words())?;
+            }
+        }
+        Ok(tunnel)
+    }
+
+    async fn upstream_kubeconfig(&self, folder: &Folder) -> Result<PathBuf> {
+        match &self.upstream {
+            Upstream::None => bail!("the tunnel has no upstream: call cluster() or kubeconfig()"),
+            Upstream::Kubeconfig(file) => Ok(file.clone()),
+            Upstream::Cluster(cluster) => {
+                let file = folder.path("agent.kubeconfig");
+                let account = Account::create(cluster).await?;
+                files::write_secret(&file, &account.kubeconfig(cluster))?;
+                Ok(file)
+            }
+        }
+    }
+}
+
+async fn start_server(programs: &Programs, folder: &Folder) -> Result<(Program, Addresses)> {
+    let yaml = folder.path(files::SERVER_YAML).display().to_string();
+    let server = Program::new(
+        "ci-tunnel-server",
+        &programs.server,
+        &["--config", &yaml, "serve"],
+        folder.path("server.log"),
+        files::SERVING,
+    );
+    server.start().await?;
+    let addresses = files::addresses(&server)?;
+    Ok((server, addresses))
+}
+
+impl Tunnel {
+    /// Registers an agent and starts it.
+    async fn add(&mut self, name: &str, kubeconfig: &Path, extra: &str) -> Result<()> {
+        let created: Value =
+            serde_json::from_str(&self.cli(&["agent", "create", "--json", name]).await?)?;
+        let text = |key: &str| {
+            let text = created[key].as_str();
+            text.with_context(|| format!("`agent create` prints no {key}"))
+        };
+        let (_, pin) = text("command")?.rsplit_once("--pin ").context("no pin")?;
+        let index = self.agents.len();
+        let token = self.folder.path(&format!("agent-{index}.token"));
+        files::write_secret(&token, text("token")?)?;
+        let mut file = json!({
+            "server": self.agents_addr().to_string(),
+            "pin": pin.trim(),
+            "token": {"file": token},
+            "upstream": {"kubeconfig": kubeconfig},
+            "log": {"format": "json"},
+            "ops": "off",
+        });
+        files::merge(&mut file, extra).context("the test's agent_yaml")?;
+        let file = self
+            .folder
+            .write(&format!("agent-{index}.yaml"), &file.to_string())?;
+        let agent = Program::new(
+            "ci-tunnel-agent",
+            &self.programs.agent,
+            &["run", "--config", &file.display().to_string()],
+            self.folder.path(&format!("agent-{index}.log")),
+            "",
+        );
+        agent.start().await?;
+        self.agents.push(agent);
+        self.names.push(name.to_owned());
+        Ok(())
+    }
+}

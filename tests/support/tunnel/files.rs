@@ -1,0 +1,143 @@
+//! The files that server and agent are started with, and the server's command line on these.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{Addresses, Program};
+use crate::cluster::folder::Folder;
+use crate::deadline::within;
+use crate::process::binary;
+
+/// The programs of this workspace.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) server: PathBuf,
+    pub(super) agent: PathBuf,
+}
+
+impl Programs {
+    pub(super) fn find() -> Result<Self> {
+        Ok(Self {
+            server: binary("ci-tunnel-server")?,
+            agent: binary("ci-tunnel-agent")?,
+        })
+    }
+}
+
+/// Writes the server's file: what all tests have, and over it what one test wants.
+pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Result<()> {
+    let [kubernetes_api, agents, ops] =
+        ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)).to_string());
+    let mut file = json!({
+        "state_dir": folder.path(STATE),
+        "kubernetes_api": {"listen": kubernetes_api},
+        "agents": {"listen": agents},
+        "ops": {"listen": ops},
+        "log": {"format": "json"},
+        "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
+    });
+    merge(&mut file, extra).context("the test's server_yaml")?;
+    folder.write(SERVER_YAML, &file.to_string()).map(drop)
+}
+
+/// Puts the keys of a YAML text over those of `file`, level by level.
+pub(super) fn merge(file: &mut Value, extra: &str) -> Result<()> {
+    let extra: Value = serde_yaml::from_str(extra)?;
+    put_over(file, extra);
+    Ok(())
+}
+
+fn put_over(below: &mut Value, over: Value) {
+    match (below, over) {
+        (_, Value::Null) => {}
+        (Value::Object(below), Value::Object(over)) => {
+            for (key, value) in over {
+                match below.get_mut(&key) {
+                    Some(known) => put_over(known, value),
+                    None => drop(below.insert(key, value)),
+                }
+            }
+        }
+        (below, over) => *below = over,
+    }
+}
+
+/// The configuration file of the agent `<project>:<name>`.
+pub(super) fn config_file(folder: &Folder, agent: &str) -> Result<PathBuf> {
+    let (project, name) = agent
+        .split_once(':')
+        .with_context(|| format!("{agent} is not of the form project:name"))?;
+    let root = folder.path(REPOSITORIES);
+    Ok(root.join(format!("{project}/.gitlab/agents/{name}/config.yaml")))
+}
+
+/// Writes a file, which nobody ever sees half written.
+pub(super) fn replace(file: &Path, text: &str) -> Result<()> {
+    let folder = file.parent().context("a file is in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let new = file.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, file))
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+/// Writes a file that only this user can read.
+pub(super) fn write_secret(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, "")
+        .and_then(|()| fs::set_permissions(file, fs::Permissions::from_mode(0o600)))
+        .and_then(|()| fs::write(file, text))
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+/// Runs the server's command line.
+pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<String> {
+    let what = format!("ci-tunnel-server {}", arguments.join(" "));
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .arg("--config")
+        .arg(folder.path(SERVER_YAML))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = within(&what, command.output())
+        .await?
+        .context(what.clone())?;
+    ensure!(
+        output.status.success(),
+        "{what}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Where the server says that it listens.
+pub(super) fn addresses(server: &Program) -> Result<Addresses> {
+    let lines = server.lines();
+    let line = lines.iter().find(|line| line.contains(SERVING));
+    let line = line.context("the server does not say where it listens")?;
+    let value: Value = serde_json::from_str(line).with_context(|| format!("log line {line}"))?;
+    let address = |name: &str| {
+        let text = value["fields"][name].as_str().or(value[name].as_str());
+        let text = text.with_context(|| format!("no {name} in {line}"))?;
+        text.parse().with_context(|| format!("{name} in {line}"))
+    };
+    Ok(Addresses {
+        kubernetes_api: address("kubernetes_api")?,
+        agents: address("agents")?,
+        ops: address("ops")?,
+    })
+}
+
+pub(super) const SERVING: &str = "\"serving\"";
+pub(super) const STATE: &str = "state";
+pub(super) const REPOSITORIES: &str = "repositories";
+pub(super) const SERVER_YAML: &str = "server.yaml";
