@@ -83,7 +83,7 @@ impl App {
 
         let front = front(&config, &identity).await?;
         let agents = agents_endpoint(&config, &identity, &store).await?;
-        let ops = ops::bind(config.ops.listen)?;
+        let ops = ops::bind(config.ops.listen).context("ops.listen")?;
         let addresses = Addresses {
             kubernetes_api: front.0.local_addr()?,
             agents: agents.local_addr()?,
