@@ -84,7 +84,10 @@ fn doubled() -> Reply {
     headers.append("warning", HeaderValue::from_static("299 - \"one\""));
     headers.append("warning", HeaderValue::from_static("299 - \"two\""));
     headers.append("audit-id", HeaderValue::from_static("a1"));
-    headers.append("x-raw", HeaderValue::from_bytes(b"\xffraw").expect("no control byte"));
+    headers.append(
+        "x-raw",
+        HeaderValue::from_bytes(b"\xffraw").expect("no control byte"),
+    );
     reply
 }
 
