@@ -226,14 +226,14 @@ impl Output {
     }
 }
 
-/// The path of a program of this workspace, which cargo builds beside the tests that run now.
+/// The path of a program of this workspace, which cargo builds beside the program or tests that run now.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe().context("finding the running test")?;
-    // target/<profile>/deps/<test>
-    let directory = test
-        .parent()
-        .and_then(Path::parent)
-        .context("the running test lies in no target directory")?;
+    let this = std::env::current_exe().context("finding the running program")?;
+    let mut directory = this.parent().context("a program is in a directory")?;
+    // Tests are one level below the programs: target/<profile>/deps/<test>.
+    if directory.ends_with("deps") {
+        directory = directory.parent().context("deps is in a directory")?;
+    }
     let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     ensure!(
         path.exists(),
