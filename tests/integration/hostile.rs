@@ -3,6 +3,7 @@
 //! One invariant holds for every case, whatever its own expectation: nothing arrives but the case's own target, byte for byte,
 //! and what arrives carries exactly the identity that an honest request of the same job carries.
 
+mod groups;
 mod send;
 #[cfg(test)]
 mod tests;

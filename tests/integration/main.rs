@@ -1,6 +1,9 @@
-//! Tests of the whole program in one process: server and agent between a client and a stand-in API server.
+//! Tests of the whole program: server and agent between a client and a stand-in API server.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod forward;
 mod hostile;
 mod hostile_cases;
+mod refusals;
+mod rig;

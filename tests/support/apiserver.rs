@@ -5,7 +5,8 @@
 //! test can have a real API server it should; this one is for what a real one cannot do (break off, answer early, count, wait).
 //!
 //! * `/api`, `/apis`, `/version` ...: what kubectl needs ([`discovery`], [`resources`], [`pod`], [`identity`]).
-//! * `/echo`, `/slow`, `/early`, `/trailers`, `/bytes`, `/small`, `/watch`, `/status/..`, `/break`: [`scripted`].
+//! * `/echo`, `/slow`, `/early`, `/trailers`, `/bytes`, `/small`, `/watch`, `/status/..`, `/break`, `/doubled`, `/head`:
+//!   [`scripted`].
 //! * `/upgrade/..`: right and wrong answers to upgrades ([`upgrade`]).
 
 mod body;
@@ -48,7 +49,7 @@ pub struct ApiServer {
     addr: SocketAddr,
     ca_pem: String,
     state: Arc<State>,
-    _accepting: JoinSet<()>,
+    accepting: JoinSet<()>,
 }
 
 /// How to start a stand-in.
@@ -108,8 +109,13 @@ impl ApiServer {
             addr,
             ca_pem: authority.ca_pem(),
             state,
-            _accepting: accepting,
+            accepting,
         })
+    }
+
+    /// Ends it, with all its connections: its address refuses connections when this returns.
+    pub async fn stop(&mut self) {
+        self.accepting.shutdown().await;
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -226,21 +226,19 @@ impl Output {
     }
 }
 
-/// The path of a program of this workspace, which cargo builds beside the program or tests that run now.
+/// The path of a program of this workspace, which cargo builds beside the test or program that runs now.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let this = std::env::current_exe().context("finding the running program")?;
-    let mut directory = this.parent().context("a program is in a directory")?;
-    // Tests are one level below the programs: target/<profile>/deps/<test>.
-    if directory.ends_with("deps") {
-        directory = directory.parent().context("deps is in a directory")?;
-    }
-    let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    ensure!(
-        path.exists(),
-        "{} is not built: `cargo test` of the whole workspace builds it, and so does `cargo build -p {name}`",
-        path.display()
-    );
-    Ok(path)
+    let running = std::env::current_exe().context("finding the running program")?;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    // target/<profile>/<program> or target/<profile>/deps/<test>
+    let beside = running.ancestors().skip(1).take(2);
+    let mut paths = beside.map(|directory| directory.join(&file));
+    paths.find(|path| path.exists()).with_context(|| {
+        format!(
+            "{file} is not built beside {}: `cargo build -p {name}` builds it",
+            running.display()
+        )
+    })
 }
 
 /// A program in `PATH`, if there is one.

@@ -206,6 +206,8 @@ impl<G: Unpin> Body for Feed<G> {
 pub(super) struct Pattern {
     remaining: u64,
     claimed: u64,
+    /// Whether the head says how long the body is.
+    announced: bool,
     then: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -214,6 +216,7 @@ impl Pattern {
         Self {
             remaining: len,
             claimed: len,
+            announced: true,
             then: None,
         }
     }
@@ -223,7 +226,16 @@ impl Pattern {
         Self {
             remaining: len,
             claimed: len + 1024 * 1024,
+            announced: true,
             then: Some(Box::new(then)),
+        }
+    }
+
+    /// The same without a word in the head of how long it is: chunks, over HTTP/1.1.
+    pub(super) fn unannounced(self) -> Self {
+        Self {
+            announced: false,
+            ..self
         }
     }
 }
@@ -257,7 +269,11 @@ impl Body for Pattern {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.claimed)
+        if self.announced {
+            SizeHint::with_exact(self.claimed)
+        } else {
+            SizeHint::default()
+        }
     }
 }
 

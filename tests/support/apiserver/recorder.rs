@@ -101,6 +101,15 @@ impl Recorder {
             .await
     }
 
+    /// Waits until the connection of this number is closed; when that was.
+    pub async fn wait_for_close(&self, connection: u64) -> Result<Instant> {
+        self.wait_until("a connection to be closed", |memory| {
+            let mut known = memory.connections.iter().map(|(known, _)| known);
+            known.find(|known| known.number == connection)?.closed
+        })
+        .await
+    }
+
     /// How many connections are open.
     pub fn open_connections(&self) -> usize {
         self.memory.lock().unwrap().open()

@@ -29,6 +29,8 @@ pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
         ["trailers"] => trailers(call).await,
         ["bytes"] => Response::new(Pattern::whole(call.number("n")).boxed_unsync()),
         ["break"] => broken(call),
+        ["doubled"] => doubled(),
+        ["head"] => long_head(&call),
         ["watch"] => call.state.watchers.watch(),
         ["small"] => small(call).await,
         ["status", code] => status(call, code).await,
@@ -67,10 +69,35 @@ async fn trailers(call: Call) -> Reply {
 }
 
 /// Gives `after` bytes of a longer body, then closes the TCP connection. (Over HTTP/2 `after` must fit the client's window.)
+/// With `chunked=true` the head does not say how long the body is.
 fn broken(call: Call) -> Reply {
-    let after = call.number("after");
+    let (after, chunked) = (call.number("after"), call.flag("chunked"));
     let peer = call.peer;
-    Response::new(Pattern::broken(after, || peer.cut_after_flush()).boxed_unsync())
+    let body = Pattern::broken(after, || peer.cut_after_flush());
+    Response::new(if chunked { body.unannounced() } else { body }.boxed_unsync())
+}
+
+/// Headers that stand twice, and one that is not UTF-8.
+fn doubled() -> Reply {
+    let mut reply = reply::json(StatusCode::OK, &json!({}));
+    let headers = reply.headers_mut();
+    headers.append("warning", HeaderValue::from_static("299 - \"one\""));
+    headers.append("warning", HeaderValue::from_static("299 - \"two\""));
+    headers.append("audit-id", HeaderValue::from_static("a1"));
+    headers.append(
+        "x-raw",
+        HeaderValue::from_bytes(b"\xffraw").expect("no control byte"),
+    );
+    reply
+}
+
+/// A header of `n` bytes.
+fn long_head(call: &Call) -> Reply {
+    let len = usize::try_from(call.number("n")).expect("tests ask for few");
+    let mut reply = reply::json(StatusCode::OK, &json!({}));
+    let value = HeaderValue::try_from("a".repeat(len)).expect("letters only");
+    reply.headers_mut().insert("x-long", value);
+    reply
 }
 
 async fn small(call: Call) -> Reply {

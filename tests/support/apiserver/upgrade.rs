@@ -15,7 +15,8 @@ use super::reply::{self, Reply};
 use super::routes::Call;
 
 /// `/upgrade/echo`: switches, then sends back what comes, each direction closed by itself. `/upgrade/wrong-protocol`: switches to
-/// another protocol than asked for, and records what arrives then. `/upgrade/<status>`: does not switch.
+/// another protocol than asked for, and records what arrives then. `/upgrade/bye`: says `bye`, closes its direction, and records what
+/// arrives all the same. `/upgrade/<status>`: does not switch.
 pub(super) async fn answer(mut call: Call, kind: &str) -> Reply {
     if let Ok(status) = StatusCode::from_bytes(kind.as_bytes()) {
         return not_switching(call, status).await;
@@ -32,6 +33,10 @@ pub(super) async fn answer(mut call: Call, kind: &str) -> Reply {
     match kind {
         "echo" => {
             tokio::spawn(echo(upgrade, call.entry));
+            switching(asked)
+        }
+        "bye" => {
+            tokio::spawn(bye(upgrade, call.entry));
             switching(asked)
         }
         "wrong-protocol" => {
@@ -78,6 +83,20 @@ async fn echo(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
         remember(&entry, &buffer[..len]);
         io.write_all(&buffer[..len]).await?;
         io.flush().await?;
+    }
+}
+
+async fn bye(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
+    let mut io = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+    io.write_all(b"bye").await?;
+    io.shutdown().await?;
+    let mut buffer = vec![0; 4 * 1024];
+    loop {
+        let len = io.read(&mut buffer).await?;
+        if len == 0 {
+            return Ok(());
+        }
+        remember(&entry, &buffer[..len]);
     }
 }
 
