@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::output::Output;
 use super::record::Record;
 use crate::metrics::Metrics;
 
@@ -23,14 +24,6 @@ pub struct Config {
     pub output: Option<Output>,
     /// What happens to requests while lines can not be written. Default `count`.
     pub on_failure: OnFailure,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Output {
-    /// A file that is appended to, and opened again on SIGHUP so that it can be rotated.
-    File(PathBuf),
-    Stdout,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
