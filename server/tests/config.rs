@@ -7,6 +7,7 @@ mod keys;
 use std::path::{Path, PathBuf};
 
 use ci_tunnel::config::load;
+use ci_tunnel_server::access::Rules;
 use ci_tunnel_server::config::Config;
 use keys::{missing, shown};
 
@@ -50,6 +51,27 @@ fn what_the_example_comments_out_can_be_used() {
         std::fs::write(&file, used).unwrap();
         let outcome = Config::load(Some(&file));
         assert!(outcome.is_ok(), "{line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn the_example_of_an_agents_configuration_shows_every_key() {
+    let text = std::fs::read_to_string(repository("docs/examples/config.yaml")).unwrap();
+    let rules = Rules::parse(&text, "config.yaml").unwrap();
+    assert_eq!(rules.warnings(), Vec::<String>::new());
+    for place in [
+        "no_such_key: 1",
+        "ci_access: {no_such_key: 1}",
+        "ci_access: {projects: [{no_such_key: 1}]}",
+        "ci_access: {projects: [{id: a, access_as: {no_such_key: 1}}]}",
+        "ci_access: {projects: [{id: a, access_as: {impersonate: {no_such_key: 1}}}]}",
+        "ci_access: {projects: [{id: a, access_as: {impersonate: {username: a, extra: [{no_such_key: 1}]}}}]}",
+    ] {
+        let told = Rules::parse(place, "config.yaml").unwrap_err().to_string();
+        let (_, known) = told.split_once("known here are ").expect(&told);
+        for key in known.split(", ") {
+            assert!(text.contains(&format!("{key}:")), "{place}: {key}");
+        }
     }
 }
 
