@@ -27,6 +27,14 @@ enum Upstream<'a> {
     None,
     Cluster(&'a Cluster),
     Kubeconfig(PathBuf),
+    ServiceAccount(&'a Cluster, PathBuf),
+}
+
+/// How an agent is told of its API server.
+#[derive(Debug)]
+struct Told {
+    upstream: Value,
+    environment: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -62,6 +70,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn kubeconfig(mut self, file: &Path) -> Self {
         self.upstream = Upstream::Kubeconfig(file.to_owned());
+        self
+    }
+
+    /// The agents serve this cluster as pods of it do, whose service account is mounted at `directory`.
+    #[must_use]
+    pub fn service_account(mut self, cluster: &'a Cluster, directory: &Path) -> Self {
+        self.upstream = Upstream::ServiceAccount(cluster, directory.to_owned());
         self
     }
 
@@ -104,9 +119,9 @@ impl<'a> Builder<'a> {
             folder,
         };
         if !self.agents.is_empty() {
-            let kubeconfig = self.upstream_kubeconfig(&tunnel.folder).await?;
+            let told = self.tell_upstream(&tunnel.folder).await?;
             for (name, _) in &self.agents {
-                tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+                tunnel.add(name, &told, &self.agent_yaml).await?;
             }
         }
         if !self.do_not_wait {
@@ -118,17 +133,42 @@ impl<'a> Builder<'a> {
         Ok(tunnel)
     }
 
-    async fn upstream_kubeconfig(&self, folder: &Folder) -> Result<PathBuf> {
+    async fn tell_upstream(&self, folder: &Folder) -> Result<Told> {
         match &self.upstream {
             Upstream::None => bail!("the tunnel has no upstream: call cluster() or kubeconfig()"),
-            Upstream::Kubeconfig(file) => Ok(file.clone()),
+            Upstream::Kubeconfig(file) => Ok(Told::kubeconfig(file)),
             Upstream::Cluster(cluster) => {
                 let file = folder.path("agent.kubeconfig");
                 let account = Account::create(cluster).await?;
                 files::write_secret(&file, &account.kubeconfig(cluster))?;
-                Ok(file)
+                Ok(Told::kubeconfig(&file))
+            }
+            Upstream::ServiceAccount(cluster, directory) => {
+                Told::service_account(cluster, directory)
             }
         }
+    }
+}
+
+impl Told {
+    fn kubeconfig(file: &Path) -> Self {
+        Self {
+            upstream: json!({"kubeconfig": file}),
+            environment: Vec::new(),
+        }
+    }
+
+    fn service_account(cluster: &Cluster, directory: &Path) -> Result<Self> {
+        let url = cluster.api_url();
+        let address = url.trim_start_matches("https://").rsplit_once(':');
+        let (host, port) = address.context("an API server without a port")?;
+        Ok(Self {
+            upstream: json!({"service_account_dir": directory}),
+            environment: vec![
+                format!("KUBERNETES_SERVICE_HOST={host}"),
+                format!("KUBERNETES_SERVICE_PORT={port}"),
+            ],
+        })
     }
 }
 
@@ -148,7 +188,7 @@ async fn start_server(programs: &Programs, folder: &Folder) -> Result<(Program, 
 
 impl Tunnel {
     /// Registers an agent and starts it.
-    async fn add(&mut self, name: &str, kubeconfig: &Path, extra: &str) -> Result<()> {
+    async fn add(&mut self, name: &str, told: &Told, extra: &str) -> Result<()> {
         let created: Value =
             serde_json::from_str(&self.cli(&["agent", "create", "--json", name]).await?)?;
         let text = |key: &str| {
@@ -156,8 +196,7 @@ impl Tunnel {
             text.with_context(|| format!("`agent create` prints no {key}"))
         };
         let (_, pin) = text("command")?.rsplit_once("--pin ").context("no pin")?;
-        self.join(name, (text("token")?, pin), kubeconfig, extra)
-            .await
+        self.enlist(name, (text("token")?, pin), told, extra).await
     }
 
     /// Starts the agent that was registered as `name`, with the token and pin that it got.
@@ -168,6 +207,17 @@ impl Tunnel {
         kubeconfig: &Path,
         extra: &str,
     ) -> Result<()> {
+        let told = Told::kubeconfig(kubeconfig);
+        self.enlist(name, (token, pin), &told, extra).await
+    }
+
+    async fn enlist(
+        &mut self,
+        name: &str,
+        (token, pin): (&str, &str),
+        told: &Told,
+        extra: &str,
+    ) -> Result<()> {
         let index = self.agents.len();
         let token_file = self.folder.path(&format!("agent-{index}.token"));
         files::write_secret(&token_file, token)?;
@@ -175,7 +225,7 @@ impl Tunnel {
             "server": self.agents_addr().to_string(),
             "pin": pin.trim(),
             "token": {"file": token_file},
-            "upstream": {"kubeconfig": kubeconfig},
+            "upstream": told.upstream,
             "log": {"format": "json"},
             "ops": "off",
         });
@@ -183,10 +233,18 @@ impl Tunnel {
         let file = self
             .folder
             .write(&format!("agent-{index}.yaml"), &file.to_string())?;
+        let (program, file) = (self.programs.agent.display(), file.display());
+        let run = [
+            program.to_string(),
+            "run".to_owned(),
+            format!("--config={file}"),
+        ];
+        let words = told.environment.iter().chain(&run).map(String::as_str);
         let agent = Program::new(
             "ci-tunnel-agent",
-            &self.programs.agent,
-            &["run", "--config", &file.display().to_string()],
+            // Of its own, for the variables.
+            Path::new("env"),
+            &words.collect::<Vec<_>>(),
             self.folder.path(&format!("agent-{index}.log")),
             "",
         );
