@@ -92,6 +92,7 @@ impl Proxy {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
+        let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
         let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
             kubeconfig::answer(&self, &request, &mut record).await
         } else {
@@ -100,7 +101,7 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        let response = answer.unwrap_or_else(|reject| self.refuse(&reject, &mut record));
+        let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
         record.status(response.status().as_u16());
         response.map(|bytes| {
             record.received(bytes.len() as u64);
@@ -276,7 +277,7 @@ impl Proxy {
         })
     }
 
-    fn refuse(&self, reject: &Reject, record: &mut Record) -> Response<Bytes> {
+    fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
         let label = reject.label();
         self.metrics
             .refusals
@@ -289,7 +290,7 @@ impl Proxy {
             "{reject}"
         );
         record.end(Ending::Refused(label), Some(reject.to_string()));
-        reject.response(record.request_id())
+        reject.response(record.request_id(), as_text)
     }
 }
 
