@@ -110,6 +110,16 @@ async fn server_side(
     upstream: Option<&Arc<Upstream>>,
     report: &mut Report<'_>,
 ) {
+    match connect::resolve(&server).await {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            report.holds(
+                "DNS",
+                &format!("{} is {}", server.host, addresses.join(", ")),
+            );
+        }
+        Err(error) => return report.fails("DNS", &error.to_string()),
+    }
     let (address, connection) = match connect::probe(&server).await {
         Ok(connected) => connected,
         Err(error) => return report.fails("server", &format!("{}: {error}", config.server)),
