@@ -216,6 +216,12 @@ async fn kubeconfigs_are_refused_with_field_and_file() {
             "{part}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_unreadable_kubeconfig_is_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kubeconfig");
     std::fs::write(&file, "users: [{name: u, user: {token: [hunter2]}}]").unwrap();
     let selection = kubeconfig::Selection {
         file: file.clone(),
