@@ -1,6 +1,7 @@
 //! `check`: one line for each thing that the agent needs, from its file to its rights in the cluster.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,15 +112,17 @@ async fn server_side(
     upstream: Option<&Arc<Upstream>>,
     report: &mut Report<'_>,
 ) {
-    match connect::resolve(&server).await {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            report.holds(
-                "DNS",
-                &format!("{} is {}", server.host, addresses.join(", ")),
-            );
+    if server.host.parse::<IpAddr>().is_err() {
+        match connect::resolve(&server).await {
+            Ok(found) => {
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|address| address.ip().to_string())
+                    .collect();
+                report.holds("DNS", &format!("{} is {}", server.host, found.join(", ")));
+            }
+            Err(error) => return report.fails("DNS", &with_causes(&error)),
         }
-        Err(error) => return report.fails("DNS", &error.to_string()),
     }
     let (address, connection) = match connect::probe(&server).await {
         Ok(connected) => connected,
