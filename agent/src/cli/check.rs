@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::causes::with_causes;
+use ci_tunnel::transport::endpoint::Connection;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -136,13 +137,22 @@ async fn server_side(
             config.server
         ),
     );
-    let Some(upstream) = upstream else {
-        connection.close(Code::Done, "check");
-        return report.fails(
+    match upstream {
+        Some(upstream) => admission(config, &connection, upstream, report).await,
+        None => report.fails(
             "admission",
             "not tried: there are no credentials for an API server",
-        );
-    };
+        ),
+    }
+    connection.close(Code::Done, "check");
+}
+
+async fn admission(
+    config: &Config,
+    connection: &Connection,
+    upstream: &Arc<Upstream>,
+    report: &mut Report<'_>,
+) {
     let metrics = Metrics::new(&mut Registry::default());
     let (_findings, health) = watch::channel(Health::default());
     let shared = Arc::new(Shared {
@@ -170,7 +180,6 @@ async fn server_side(
             ),
         );
     }
-    connection.close(Code::Done, "check");
 }
 
 async fn cluster_side(upstream: &Arc<Upstream>, report: &mut Report<'_>) {
