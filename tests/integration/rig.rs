@@ -95,7 +95,12 @@ impl Rig {
 
     /// Registers an agent that nobody starts and that has no configuration; its id.
     pub async fn another_agent(&self, name: &str) -> Result<u64> {
-        agent_id(&self.tunnel.cli(&["agent", "create", name, "--json"]).await?)
+        agent_id(
+            &self
+                .tunnel
+                .cli(&["agent", "create", name, "--json"])
+                .await?,
+        )
     }
 
     /// Starts another API server where the one that is dropped here was; it is a stranger to the agent.
@@ -132,11 +137,4 @@ fn agent_id(shown: &str) -> Result<u64> {
 }
 
 /// The flags of the job.
-pub const JOB: [&str; 6] = [
-    "--project",
-    "acme/shop",
-    "--job-id",
-    "7",
-    "--user",
-    "ann",
-];
+pub const JOB: [&str; 6] = ["--project", "acme/shop", "--job-id", "7", "--user", "ann"];
