@@ -37,7 +37,9 @@ async fn killed_exec(wire: Wire) -> Result<()> {
     let namespace = ring.pod("killed-exec").await?;
     let kubectl = ring.kubectl()?;
     let shell = "echo begun; cat";
-    let args = ["exec", "-i", "-n", &namespace, "web", "--", "sh", "-c", shell];
+    let args = [
+        "exec", "-i", "-n", &namespace, "web", "--", "sh", "-c", shell,
+    ];
     let mut command = wire.command(&kubectl, &args);
     command.stdin(std::process::Stdio::piped());
     killed_after_a_line(command).await?;
