@@ -48,6 +48,8 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let listener = config.ops.map(ops::bind).transpose()?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    // Read again for each connection; one that can not be read now is most likely a mistake in the configuration.
+    config.token.read().context("token")?;
     let server = server(&config)?;
     let upstream = upstream(&config.upstream).await?;
     Metrics::register_upstream(&mut registry, upstream.counters());

@@ -44,9 +44,10 @@ pub async fn run(
     shared: Arc<Shared>,
     watchdog: Duration,
     drain: Notice,
-    connected: impl Fn(bool),
+    connected: impl Fn(bool) + Send + 'static,
 ) -> Result<(), Error> {
     let mut life = Life {
+        connected: Box::new(connected),
         dialer: Dialer::new(server),
         shared,
         backoff: backoff(),
@@ -58,7 +59,7 @@ pub async fn run(
     let result = tokio::select! {
         biased;
         () = drain.draining() => Ok(()),
-        result = life.keep(&drain, connected) => result,
+        result = life.keep(&drain) => result,
     };
     while life.sessions.join_next().await.is_some() {}
     life.dialer.settle().await;
@@ -66,6 +67,7 @@ pub async fn run(
 }
 
 struct Life {
+    connected: Box<dyn Fn(bool) + Send>,
     dialer: Dialer,
     shared: Arc<Shared>,
     backoff: Delays,
@@ -78,23 +80,29 @@ struct Life {
 }
 
 impl Life {
-    async fn keep(&mut self, drain: &Notice, connected: impl Fn(bool)) -> Result<(), Error> {
+    async fn keep(&mut self, drain: &Notice) -> Result<(), Error> {
         loop {
             let session = self.connect().await?;
-            connected(true);
+            (self.connected)(true);
             let since = Instant::now();
             let end = self.serve(session, drain).await;
-            if self.sessions.is_empty() {
-                connected(false);
-            }
             self.proof = Instant::now();
             self.rebuilt = false;
             if since.elapsed() >= STEADY {
                 self.backoff.reset();
             }
-            let delay = self.after(&end, since.elapsed());
-            sleep(delay).await;
+            let delay = self.after(end.as_ref(), since.elapsed());
+            self.wait(delay).await;
         }
+    }
+
+    /// Waits, and tells when the last session is gone meanwhile.
+    async fn wait(&mut self, delay: Duration) {
+        while self.sessions.try_join_next().is_some() {}
+        if self.sessions.is_empty() {
+            (self.connected)(false);
+        }
+        sleep(delay).await;
     }
 
     /// Attempts until one succeeds.
@@ -110,25 +118,29 @@ impl Life {
             self.shared.metrics.connect_ended(error.name());
             let delay = self.delay(&error);
             warn!(%error, retry_in = ?delay, "not connected to the server");
-            sleep(delay).await;
+            self.wait(delay).await;
             self.watch()?;
         }
     }
 
     fn delay(&mut self, failed: &dial::Error) -> Duration {
         let delay = self.backoff.next_delay();
-        let dial::Error::Session(session::Error::Refused(refused)) = failed else {
+        let dial::Error::Session(failed) = failed else {
             return delay;
         };
-        // A server that refuses lives.
-        self.proof = Instant::now();
-        let least = if waits_for_a_person(refused.code) {
-            error!(code = refused.code.name(), message = %refused.message, "the server does not admit this agent");
-            SLOW
+        let asked = if let session::Error::Refused(refused) = failed {
+            // A server that says no lives.
+            self.proof = Instant::now();
+            refused.retry_after
         } else {
             Duration::ZERO
         };
-        delay.max(refused.retry_after).max(least)
+        if failed.code().is_some_and(waits_for_a_person) {
+            self.proof = Instant::now();
+            error!(error = %failed, "the server does not admit this agent: it needs another token");
+            return asked.max(SLOW);
+        }
+        delay.max(asked)
     }
 
     /// First a new socket: the old one may be bound to a path that is gone. Then a new process.
@@ -171,7 +183,7 @@ impl Life {
         }
     }
 
-    fn after(&mut self, end: &Option<End>, lived: Duration) -> Duration {
+    fn after(&mut self, end: Option<&End>, lived: Duration) -> Duration {
         let spread = SPREAD.mul_f64(rand::random());
         match end {
             Some(End::Lost(closed)) if waits_for_a_person(closed.code) => {
@@ -197,3 +209,6 @@ fn backoff() -> Delays {
 fn waits_for_a_person(code: Code) -> bool {
     matches!(code, Code::TokenRejected | Code::AgentDeleted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,4 +13,6 @@ pub mod identity;
 pub mod metrics;
 pub mod session;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 pub mod upstream;

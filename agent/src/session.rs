@@ -1,6 +1,7 @@
 //! One connection to the server: hello, the control stream, and the request streams it carries.
 
 mod control;
+mod serve;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,30 +10,23 @@ use std::time::Duration;
 use ci_tunnel::config::value::SecretSource;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::codec::Malformed;
-use ci_tunnel::protocol::control::{Configure, Health, Hello, Message, Refused, Welcome};
+use ci_tunnel::protocol::control::{Health, Hello, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain::Notice;
 use ci_tunnel::transport::endpoint::{Closed, Connection};
-use ci_tunnel::transport::stream::{self as transport, Receiver, Sender};
+use ci_tunnel::transport::stream as transport;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
-use tracing::{debug, error, info, warn};
+use tokio::time::timeout;
+use tracing::info;
 
 use crate::metrics::Metrics;
-use crate::stream;
 use crate::upstream::Upstream;
 use control::Control;
+use serve::Serving;
 
 /// From an open connection to the server's answer to our hello.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the server hears of the API server's health, and is asked for a sign of life.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A server silent for so long on the control stream is taken for dead, whatever QUIC says.
-const SILENCE_LIMIT: Duration = Duration::from_secs(35);
-/// How long a drained connection stays, for what the server opened or did not yet acknowledge.
-const LINGER: Duration = Duration::from_millis(300);
-/// Requests over the limit that are still told so; more are reset.
-const BUSY_LIMIT: usize = 64;
+/// A broken stream mostly says that its connection is gone; how that ended is known a moment later.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What all sessions of the process share.
 pub struct Shared {
@@ -45,9 +39,11 @@ pub struct Shared {
     pub pod: Option<String>,
     pub health: watch::Receiver<Health>,
     pub settings: Settings,
-    /// Called with a log level that the server asks for.
-    pub set_log_level: Box<dyn Fn(Option<&str>) + Send + Sync>,
+    pub set_log_level: SetLogLevel,
 }
+
+/// Takes the log level that the server asks for; `None` when it asks for none.
+pub type SetLogLevel = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +126,10 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
         }
     };
     let greeted = match timeout(WELCOME_DEADLINE, greet).await {
-        Ok(Err(Error::Stream(_))) => Err(Error::Lost(connection.closed().await)),
+        Ok(Err(error @ Error::Stream(_))) => {
+            let closed = timeout(CLOSE_DEADLINE, connection.closed()).await;
+            Err(closed.map_or(error, Error::Lost))
+        }
         Ok(greeted) => greeted,
         Err(_) => Err(Error::Late),
     };
@@ -165,209 +164,22 @@ impl Session {
     /// `leave` is notified when the server asks to be left.
     pub async fn run(self, drain: Notice, leave: Arc<Notify>) -> End {
         let _counted = self.shared.metrics.connected();
-        let Self {
-            connection,
-            control,
-            welcome,
-            shared,
-        } = self;
-        let context = Arc::new(stream::Context {
-            agent: welcome.agent,
-            upstream: Arc::clone(&shared.upstream),
-            metrics: Arc::clone(&shared.metrics),
-            response_deadline: shared.settings.response_deadline,
-            draining: drain.clone(),
-        });
-        let mut running = Running {
-            heard: Instant::now(),
-            health: shared.health.clone(),
-            streams: JoinSet::new(),
-            connection,
-            control,
-            shared,
-            context,
-            leave,
-        };
-        let end = running.serve(&drain).await;
-        info!(session = welcome.session, %end, "session ended");
+        let number = self.welcome.session;
+        let end = Serving::new(self, &drain, leave).serve(&drain).await;
+        info!(session = number, %end, "session ended");
         end
     }
 }
 
-struct Running {
-    connection: Connection,
-    control: Control,
-    shared: Arc<Shared>,
-    context: Arc<stream::Context>,
-    streams: JoinSet<()>,
-    health: watch::Receiver<Health>,
-    heard: Instant,
-    leave: Arc<Notify>,
-}
-
-impl Running {
-    async fn serve(&mut self, drain: &Notice) -> End {
-        let served = tokio::select! {
-            biased;
-            () = drain.draining() => None,
-            error = self.carry() => Some(error),
-        };
-        let served = match served {
-            Some(broken) => Some(broken),
-            None => self.drain(drain).await,
-        };
-        let Some(broken) = served else {
-            self.connection.close(Code::Done, "the agent is drained");
-            return End::Drained;
-        };
-        let (code, reason) = match broken {
-            Broken::Silent => (
-                Code::Unhealthy,
-                "the server is silent on the control stream".to_owned(),
-            ),
-            Broken::Protocol(error) => (Code::Protocol, error.to_string()),
-            Broken::Lost => {
-                let closed = self.connection.closed().await;
-                return End::Lost(closed);
-            }
-        };
-        self.connection.close(code, &reason);
-        End::Lost(Closed { code, reason })
-    }
-
-    /// Serves until something breaks. Each awaited thing here loses nothing when another one wins.
-    async fn carry(&mut self) -> Broken {
-        let mut heartbeat = interval(HEARTBEAT);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let step = tokio::select! {
-                biased;
-                message = self.control.next() => self.on_message(message).await,
-                accepted = self.connection.accept() => match accepted {
-                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
-                    Err(_) => Err(Broken::Lost),
-                },
-                Some(ended) = self.streams.join_next() => { log_panic(ended); Ok(()) }
-                _ = heartbeat.tick() => self.beat().await,
-                Ok(()) = self.health.changed() => self.tell_health().await,
-            };
-            if let Err(broken) = step {
-                return broken;
-            }
+impl Error {
+    /// The code that the server gave, if it did.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refused) => Some(refused.code),
+            Self::Lost(closed) => Some(closed.code),
+            _ => None,
         }
     }
-
-    /// Tells the server to send no more, and gives running requests their time. `None` when all came to an end.
-    async fn drain(&mut self, drain: &Notice) -> Option<Broken> {
-        let grace = self.shared.settings.drain_timeout;
-        info!(running = self.streams.len(), ?grace, "draining");
-        if let Err(broken) = self.send(&Message::Drain { grace }).await {
-            return Some(broken);
-        }
-        let deadline = Instant::now() + grace;
-        let mut quiet_since = Instant::now();
-        loop {
-            let quiet = quiet_since + LINGER.max(self.connection.rtt() * 3);
-            let idle = self.streams.is_empty();
-            let step = tokio::select! {
-                biased;
-                message = self.control.next() => self.on_message(message).await,
-                // What the server opened before it learned of the drain is served like the rest.
-                accepted = self.connection.accept() => match accepted {
-                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
-                    Err(_) => Err(Broken::Lost),
-                },
-                Some(ended) = self.streams.join_next() => {
-                    quiet_since = Instant::now();
-                    log_panic(ended);
-                    Ok(())
-                }
-                () = sleep_until(quiet), if idle => return None,
-                () = sleep_until(deadline), if !idle => return self.cut("drain_timeout is over"),
-                () = drain.forced() => return self.cut("told to end at once"),
-            };
-            if let Err(broken) = step {
-                return Some(broken);
-            }
-        }
-    }
-
-    fn cut(&self, reason: &str) -> Option<Broken> {
-        warn!(
-            running = self.streams.len(),
-            reason, "what still runs is cut"
-        );
-        self.connection
-            .close(Code::Restarting, "the agent is restarting");
-        None
-    }
-
-    fn begin(&mut self, sender: Sender, receiver: Receiver) {
-        let limit = self.shared.settings.max_streams;
-        if self.streams.len() < limit {
-            self.streams
-                .spawn(stream::serve(sender, receiver, Arc::clone(&self.context)));
-        } else if self.streams.len() < limit + BUSY_LIMIT {
-            self.streams.spawn(stream::refuse_busy(sender, receiver));
-        }
-    }
-
-    async fn on_message(&mut self, message: Result<Message, Error>) -> Result<(), Broken> {
-        let message = match message {
-            Ok(message) => message,
-            Err(Error::Protocol(error) | Error::Stream(transport::Error::Malformed(error))) => {
-                return Err(Broken::Protocol(error));
-            }
-            Err(_) => return Err(Broken::Lost),
-        };
-        self.heard = Instant::now();
-        match message {
-            Message::Ping(number) => return self.send(&Message::Pong(number)).await,
-            Message::Drain { grace } => {
-                info!(
-                    ?grace,
-                    "the server is leaving: connecting anew while running requests end"
-                );
-                self.leave.notify_one();
-            }
-            Message::Configure(Configure { log_level }) => {
-                (self.shared.set_log_level)(log_level.as_deref())
-            }
-            other => debug!(?other, "control message"),
-        }
-        Ok(())
-    }
-
-    async fn beat(&mut self) -> Result<(), Broken> {
-        if self.heard.elapsed() > SILENCE_LIMIT {
-            return Err(Broken::Silent);
-        }
-        self.shared.metrics.rtt(self.connection.rtt());
-        self.send(&Message::Ping(u64::from(
-            self.heard.elapsed().subsec_millis(),
-        )))
-        .await?;
-        self.tell_health().await
-    }
-
-    async fn tell_health(&mut self) -> Result<(), Broken> {
-        let health = self.health.borrow_and_update().clone();
-        self.send(&Message::Health(health)).await
-    }
-
-    async fn send(&mut self, message: &Message) -> Result<(), Broken> {
-        match timeout(SILENCE_LIMIT, self.control.send(message)).await {
-            Ok(sent) => sent.map_err(|_| Broken::Lost),
-            Err(_) => Err(Broken::Silent),
-        }
-    }
-}
-
-/// Why a session can not go on.
-enum Broken {
-    Lost,
-    Protocol(Malformed),
-    Silent,
 }
 
 impl fmt::Display for End {
@@ -379,10 +191,5 @@ impl fmt::Display for End {
     }
 }
 
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        error!(%error, "a request's task panicked; its stream was reset");
-    }
-}
+#[cfg(test)]
+mod tests;

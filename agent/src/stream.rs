@@ -242,3 +242,6 @@ async fn fail(sender: &mut Sender, cause: Cause, message: &str) {
         sender.finish();
     }
 }
+
+#[cfg(test)]
+mod tests;

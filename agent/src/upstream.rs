@@ -5,22 +5,22 @@
 
 mod connect;
 pub mod credentials;
+pub mod endpoint;
 mod error;
 mod files;
 pub mod incluster;
 pub mod kubeconfig;
 mod pool;
+mod request;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, TE, UPGRADE};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
@@ -29,6 +29,8 @@ pub use connect::SocketBuffers;
 use credentials::{Credentials, Loaded};
 pub use error::Error;
 use pool::{Connection, Pool};
+pub use request::Outgoing;
+use request::empty;
 
 /// The body of a request.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -53,16 +55,6 @@ pub struct Counters {
     pub dial_failures: Counter,
     pub reused: Counter,
     pub rejected: Counter,
-}
-
-/// One request, cleaned and with its identity headers, less `Host` and the agent's own credentials.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    pub method: Method,
-    pub target: Bytes,
-    pub headers: HeaderMap,
-    /// The protocol to switch to.
-    pub upgrade: Option<HeaderValue>,
 }
 
 /// A response head, with its body to come, and the connection it comes over.
@@ -196,7 +188,7 @@ impl Upstream {
     ) -> Result<Answer, Error> {
         let repeatable = body.is_none() && outgoing.repeatable();
         let authorization = self.credentials.authorization(loaded).await?;
-        let make = |body| request(loaded, authorization.as_ref(), outgoing, body);
+        let make = |body| outgoing.request(loaded, authorization.as_ref(), body);
         let mut request = make(body.unwrap_or_else(empty))?;
         if let Some(mut connection) = self.pool.take(loaded.tls.as_ref()) {
             match connection.sender.try_send_request(request).await {
@@ -256,69 +248,6 @@ impl Upstream {
             endpoint: self.endpoint_text(),
             reason: reason.to_owned(),
         }
-    }
-}
-
-impl Outgoing {
-    /// Whether sending it a second time does no harm: safe by its method, and no upgrade, which may start something.
-    fn repeatable(&self) -> bool {
-        self.upgrade.is_none() && self.method.is_safe()
-    }
-}
-
-/// No body at all, not even an empty chunked one.
-fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-fn request(
-    loaded: &Loaded,
-    authorization: Option<&HeaderValue>,
-    outgoing: &Outgoing,
-    body: Body,
-) -> Result<Request<Body>, Error> {
-    let mut request = Request::new(body);
-    *request.method_mut() = outgoing.method.clone();
-    *request.uri_mut() = uri(&loaded.endpoint.prefix, &outgoing.target)?;
-    let headers = request.headers_mut();
-    *headers = outgoing.headers.clone();
-    let host = HeaderValue::try_from(loaded.endpoint.authority());
-    headers.insert(
-        HOST,
-        host.map_err(|_| refused("the API server's name can not stand in a header"))?,
-    );
-    if let Some(authorization) = authorization {
-        headers.insert(AUTHORIZATION, authorization.clone());
-    }
-    if let Some(protocol) = &outgoing.upgrade {
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, protocol.clone());
-    } else {
-        // Whoever does not hear this may keep its trailers (RFC 9110, section 10.1.4).
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
-    }
-    Ok(request)
-}
-
-/// The target byte for byte, or nothing: what the URI parser would cut or change is refused.
-fn uri(prefix: &str, target: &Bytes) -> Result<Uri, Error> {
-    let whole = if prefix.is_empty() {
-        target.clone()
-    } else {
-        [prefix.as_bytes(), target].concat().into()
-    };
-    let parsed = PathAndQuery::from_maybe_shared(whole.clone())
-        .map_err(|error| refused(&format!("its path can not be sent: {error}")))?;
-    if parsed.as_str().as_bytes() != whole {
-        return Err(refused("its path can not be sent as it is"));
-    }
-    Ok(Uri::from(parsed))
-}
-
-fn refused(reason: &str) -> Error {
-    Error::Refused {
-        reason: reason.to_owned(),
     }
 }
 

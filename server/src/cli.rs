@@ -29,7 +29,6 @@ use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
-use crate::kubeconfig::Cluster;
 use crate::proxy;
 use crate::store::Store;
 use selector::AgentSelector;
@@ -221,10 +220,8 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
     let authenticator = Authenticator::new(config.authn.clone(), store).await?;
     let identity = app::identity(config)?;
-    let cluster = Cluster {
-        server: config.public_url(config.kubernetes_api.listen.port()),
-        ca_pem: identity.ca_pem().map(str::to_owned),
-    };
+    let port = config.kubernetes_api.listen.port();
+    let cluster = app::cluster(config, &identity, port)?;
     let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
     kubeconfig::run(
         args,

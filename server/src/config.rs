@@ -47,6 +47,9 @@ pub struct KubernetesApi {
     pub url_path_prefix: String,
     /// Default: made in `state_dir`, and renewed there.
     pub tls: Option<TlsFiles>,
+    /// The CA that KUBECONFIGs embed when `tls` is of a private one. Default: none for given files, so that clients
+    /// ask their system; the CA made in `state_dir` otherwise.
+    pub ca_file: Option<PathBuf>,
     /// Names and addresses in the certificate made here, besides those of `url` and of this machine.
     pub certificate_names: Vec<String>,
     /// Serves HTTP without TLS when it says `everyone-on-the-network-can-steal-tokens`.
@@ -102,6 +105,8 @@ pub struct Timeouts {
 pub enum Error {
     #[error(transparent)]
     Load(#[from] load::Error),
+    #[error("{}: {error}", file.display())]
+    In { file: PathBuf, error: Box<Self> },
     #[error("{0}")]
     Quic(#[from] ci_tunnel::config::net::Error),
     #[error(
@@ -117,6 +122,11 @@ pub enum Error {
     Cleartext(String),
     #[error("kubernetes_api.cleartext and kubernetes_api.tls exclude each other")]
     CleartextAndTls,
+    #[error("kubernetes_api.ca_file: {}: {source}", path.display())]
+    CaFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("agents.address is {0:?}: it must be `host:port`, without a scheme")]
     AgentsAddress(String),
     #[error("{0} must be more than 0")]
@@ -152,6 +162,7 @@ impl Default for KubernetesApi {
             url: None,
             url_path_prefix: "/".to_owned(),
             tls: None,
+            ca_file: None,
             certificate_names: Vec::new(),
             cleartext: None,
             max_connections: 10_000,
@@ -200,7 +211,13 @@ impl Config {
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
         let config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
-        config.check()?;
+        config.check().map_err(|error| match file {
+            Some(file) => Error::In {
+                file: file.to_owned(),
+                error: Box::new(error),
+            },
+            None => error,
+        })?;
         Ok(config)
     }
 
@@ -253,6 +270,20 @@ impl Config {
             "{base}{}",
             self.kubernetes_api.url_path_prefix.trim_end_matches('/')
         )
+    }
+
+    /// The CA that KUBECONFIGs embed, when a file is named.
+    ///
+    /// # Errors
+    /// The file can not be read.
+    pub fn ca_pem(&self) -> Result<Option<String>, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| Error::CaFile {
+                path: path.clone(),
+                source,
+            })
+        };
+        self.kubernetes_api.ca_file.as_ref().map(read).transpose()
     }
 
     /// Where agents connect, for the command that starts one.

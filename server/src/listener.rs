@@ -10,7 +10,7 @@ use std::time::Duration;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::transport::endpoint::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -34,7 +34,7 @@ pub struct Listener {
     pub registry: Registry,
     pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     pub metrics: Metrics,
-    pub drain: drain::Watcher,
+    pub drain: drain::Notice,
     /// What draining agents' requests have.
     pub drain_grace: Duration,
     pub sessions: AtomicU64,
@@ -45,12 +45,15 @@ pub struct Listener {
 const HANDSHAKES: usize = 64;
 /// For the QUIC handshake, hello and welcome together.
 const ADMISSION: Duration = Duration::from_secs(10);
+/// For close frames to leave.
+const CLOSE: Duration = Duration::from_secs(1);
 /// Waiting handshakes beyond which addresses must prove themselves (RFC 9000, section 8.1).
 const VALIDATE_FROM: usize = 32;
 
 impl Listener {
-    /// Accepts agents until told to drain; then tells them, and waits until they are gone or force is used.
-    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint) {
+    /// Accepts agents until told to drain, and serves those that are there until `end`: requests that still run need
+    /// them.
+    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint, end: oneshot::Receiver<()>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         let places = Arc::new(Semaphore::new(self.limits.sessions));
         let mut sessions = JoinSet::new();
@@ -80,22 +83,11 @@ impl Listener {
                     .instrument(span),
             );
         }
-        self.finish(&endpoint, sessions).await;
-    }
-
-    /// Sessions end when their agents have gone, or by force.
-    async fn finish(&self, endpoint: &quinn::Endpoint, mut sessions: JoinSet<()>) {
-        let all_gone = async { while sessions.join_next().await.is_some() {} };
-        tokio::select! {
-            () = all_gone => {}
-            () = self.drain.forced() => {}
-        }
-        endpoint.close(
-            quinn::VarInt::from_u32(Code::Restarting as u32),
-            b"the server is shutting down",
-        );
+        // An error means that whoever would say so is gone.
+        let _ = end.await;
+        endpoint.close(Code::Restarting.into(), b"the server is shutting down");
         // The close frames need a moment to leave.
-        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(CLOSE, endpoint.wait_idle()).await;
     }
 
     async fn session(

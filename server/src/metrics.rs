@@ -67,74 +67,55 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "requests",
-            "Requests of jobs that have ended",
-            self.requests.clone(),
-        );
-        registry.register(
-            "request_head_seconds",
-            "Time from a request's head to its response's head",
-            self.request_head_seconds.clone(),
-        );
-        registry.register(
-            "requests_running",
-            "Requests of jobs that run now",
-            self.requests_running.clone(),
-        );
-        registry.register(
-            "bytes",
-            "Bytes of bodies and upgraded connections",
-            self.bytes.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Requests that this server refused, by reason",
-            self.refusals.clone(),
-        );
-        registry.register(
-            "cuts",
-            "Running requests that this server ended, by reason",
-            self.cuts.clone(),
-        );
-        registry.register(
-            "agent_sessions",
-            "Agent connections that are admitted now",
-            self.agent_sessions.clone(),
-        );
+        self.register_requests(registry);
+        self.register_neighbours(registry);
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
+        let requests = self.requests.clone();
+        registry.register("requests", "Requests of jobs that have ended", requests);
+        let head = "Time from a request's head to its response's head";
+        let head_seconds = self.request_head_seconds.clone();
+        registry.register("request_head_seconds", head, head_seconds);
+        let running = self.requests_running.clone();
+        registry.register("requests_running", "Requests of jobs that run now", running);
+        let bytes = "Bytes of bodies and upgraded connections";
+        registry.register("bytes", bytes, self.bytes.clone());
+        let refusals = "Requests that this server refused, by reason";
+        registry.register("refusals", refusals, self.refusals.clone());
+        let cuts = "Running requests that this server ended, by reason";
+        registry.register("cuts", cuts, self.cuts.clone());
+        let retries = "Requests that went to another session because the first took no stream";
+        registry.register("routing_retries", retries, self.routing_retries.clone());
+        let lost = "Audit lines that could not be written";
+        registry.register("audit_lost", lost, self.audit_lost.clone());
+    }
+
+    fn register_neighbours(&self, registry: &mut Registry) {
+        let sessions = "Agent connections that are admitted now";
+        registry.register("agent_sessions", sessions, self.agent_sessions.clone());
+        let admissions = "Agent connections by how admission ended";
         registry.register(
             "agent_admissions",
-            "Agent connections by how admission ended",
+            admissions,
             self.agent_admissions.clone(),
         );
+        let connections = "Connections of clients that are open now";
         registry.register(
             "client_connections",
-            "Connections of clients that are open now",
+            connections,
             self.client_connections.clone(),
         );
-        registry.register(
-            "client_connections_failed",
-            "Connections of clients that failed before a request, by phase",
-            self.client_connections_failed.clone(),
-        );
-        registry.register(
-            "routing_retries",
-            "Requests that went to another session of their agent because the first took no stream",
-            self.routing_retries.clone(),
-        );
-        registry.register(
-            "audit_lost",
-            "Audit lines that could not be written",
-            self.audit_lost.clone(),
-        );
-        registry.register(
-            "configuration_problems",
-            "Agent configuration files whose newest version is refused",
-            self.configuration_problems.clone(),
-        );
+        let failed = "Connections of clients that broke, by phase";
+        let client_failed = self.client_connections_failed.clone();
+        registry.register("client_connections_failed", failed, client_failed);
+        let problems = "Agent configuration files whose newest version is refused";
+        let configuration_problems = self.configuration_problems.clone();
+        registry.register("configuration_problems", problems, configuration_problems);
+        let files = "Agent configuration files in force";
         registry.register(
             "configuration_files",
-            "Agent configuration files in force",
+            files,
             self.configuration_files.clone(),
         );
     }

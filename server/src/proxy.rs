@@ -34,6 +34,7 @@ use crate::audit::{Audit, Ending, Record};
 use crate::authn::{self, Authenticated, Authenticator, Credential};
 use crate::configrepo::Snapshot;
 use crate::identity::Agent;
+use crate::kubeconfig::Cluster;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::routing::{self, Route, Router};
 use body::{Body, State, Tunnel};
@@ -64,7 +65,8 @@ pub struct Proxy {
     pub live: Live,
     pub audit: Audit,
     pub metrics: Metrics,
-    pub kubeconfig: kubeconfig::Config,
+    /// What KUBECONFIGs say of this server.
+    pub cluster: Cluster,
     /// Held by upgraded connections, which outlive the HTTP connection they came on.
     pub drain: drain::Watcher,
 }
@@ -147,19 +149,28 @@ impl Proxy {
             agent: credential.agent.to_string(),
         };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
-        let permit = self.decide(&who, &agent).map_err(|denied| match denied {
-            access::Denied::NotNamed { .. } => no_agent(),
-            denied => Reject::Denied {
-                agent: agent.to_string(),
-                denied,
-            },
-        })?;
+        let rules = Arc::clone(&self.rules.borrow());
+        let permit =
+            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
+                match denied {
+                    access::Denied::NotNamed { .. } => no_agent(),
+                    denied => Reject::Denied {
+                        agent: agent.to_string(),
+                        denied,
+                    },
+                }
+            })?;
         record.agent(&agent);
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
         let slots = self.limits.admit(&who)?;
         let live = self.live.add(who, Arc::clone(&agent), permit);
-        if let Some(why) = self.judge(live.request()) {
+        // Whatever changed before the request was among the running ones is seen here, what changes later by whoever
+        // judges those.
+        let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
+        if (changed || live.request().who.still_valid().is_err())
+            && let Some(why) = self.judge(live.request())
+        {
             return Err(Reject::Cut(why.message));
         }
         Ok(Permitted {
@@ -168,10 +179,6 @@ impl Proxy {
             slots,
             identity,
         })
-    }
-
-    fn decide(&self, who: &Authenticated, agent: &Agent) -> Result<Permit, access::Denied> {
-        access::decide(&who.identity, agent, &self.rules.borrow().in_force(agent))
     }
 
     /// Why a running request may not go on; `None` if it may.
@@ -192,7 +199,8 @@ impl Proxy {
                 message: format!("agent {} was deleted", request.agent),
             });
         }
-        match self.decide(&request.who, &request.agent) {
+        let rules = self.rules.borrow().in_force(&request.agent);
+        match access::decide(&request.who.identity, &request.agent, &rules) {
             Ok(permit) if permit.identity() == request.permit.identity() => None,
             Ok(_) => Some(Why {
                 label: "identity",

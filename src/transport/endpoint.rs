@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{EndpointConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::params::{self, Side};
@@ -80,9 +81,30 @@ pub fn server(
         .incoming_buffer_size(64 * 1024)
         .incoming_buffer_size_total(32 * 1024 * 1024);
     let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.stateless_reset);
-    let endpoint_config = EndpointConfig::new(Arc::new(reset_key));
+    let mut endpoint_config = EndpointConfig::new(Arc::new(reset_key));
+    endpoint_config.cid_generator(|| Box::new(RandomIds));
     bind(address, quic, endpoint_config, Some(config))
 }
+
+/// Random connection ids. quinn's own are marked with a key of the process, and packets without that mark are dropped: a
+/// restarted server would never reset what its predecessor left. (Resets are few: quinn spaces them.)
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; ID_LEN]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+const ID_LEN: usize = 8;
 
 /// Binds an agent's endpoint, to any port of the family of `peer`.
 ///
@@ -116,6 +138,12 @@ pub async fn connect(
         .await
         .map_err(|source| Error::Handshake { address, source })?;
     Ok(Connection(connection))
+}
+
+impl From<Code> for VarInt {
+    fn from(code: Code) -> Self {
+        Self::from_u32(code as u32)
+    }
 }
 
 /// One QUIC connection between an agent and a server.
@@ -162,8 +190,7 @@ impl Connection {
 
     /// Ends the connection and every stream on it.
     pub fn close(&self, code: Code, reason: &str) {
-        self.0
-            .close(VarInt::from_u32(code as u32), reason.as_bytes());
+        self.0.close(code.into(), reason.as_bytes());
     }
 
     /// Where the peer is now; it may change (RFC 9000, section 9).
@@ -172,7 +199,7 @@ impl Connection {
     }
 
     /// The current estimate of the round trip.
-    pub fn rtt(&self) -> std::time::Duration {
+    pub fn rtt(&self) -> Duration {
         self.0.rtt()
     }
 }

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use quinn::VarInt;
 
 use crate::protocol::code::Code;
 use crate::protocol::codec::Malformed;
@@ -135,7 +134,7 @@ impl Sender {
     /// Ends the stream at once; the peer learns `code`.
     pub fn reset(&mut self, code: Code) {
         self.ended = true;
-        let _ = self.inner.reset(number(code));
+        let _ = self.inner.reset(code.into());
     }
 
     /// The code to reset with when this half is dropped before its end; [`Code::Cancelled`] unless set.
@@ -327,7 +326,7 @@ impl Receiver {
     /// Reads no further; the peer learns `code`.
     pub fn stop(&mut self, code: Code) {
         self.ended = true;
-        let _ = self.inner.stop(number(code));
+        let _ = self.inner.stop(code.into());
     }
 
     /// The code to stop with when this half is dropped before its end; [`Code::Cancelled`] unless set.
@@ -342,10 +341,6 @@ impl Drop for Receiver {
             self.stop(self.abort);
         }
     }
-}
-
-fn number(code: Code) -> VarInt {
-    VarInt::from_u32(code as u32)
 }
 
 fn write_error(error: quinn::WriteError) -> Error {

@@ -226,21 +226,19 @@ impl Output {
     }
 }
 
-/// The path of a program of this workspace, which cargo builds beside the tests that run now.
+/// The path of a program of this workspace, which cargo builds beside the test or program that runs now.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe().context("finding the running test")?;
-    // target/<profile>/deps/<test>
-    let directory = test
-        .parent()
-        .and_then(Path::parent)
-        .context("the running test lies in no target directory")?;
-    let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    ensure!(
-        path.exists(),
-        "{} is not built: `cargo test` of the whole workspace builds it, and so does `cargo build -p {name}`",
-        path.display()
-    );
-    Ok(path)
+    let running = std::env::current_exe().context("finding the running program")?;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    // target/<profile>/<program> or target/<profile>/deps/<test>
+    let beside = running.ancestors().skip(1).take(2);
+    let mut paths = beside.map(|directory| directory.join(&file));
+    paths.find(|path| path.exists()).with_context(|| {
+        format!(
+            "{file} is not built beside {}: `cargo build -p {name}` builds it",
+            running.display()
+        )
+    })
 }
 
 /// A program in `PATH`, if there is one.

@@ -174,12 +174,15 @@ impl Tunnel {
         )?)
     }
 
-    /// Waits until the agent `name` is connected and its API server answers it.
+    /// Waits until the agent `name` is connected and its API server answers it. After an agent was killed, the server may
+    /// hold on to its lost session for some seconds: [`Self::wait_sessions`] then.
     pub async fn wait_connected(&self, name: &str) -> Result<()> {
-        self.wait_sessions(name, 1).await
+        let what = format!("{name} to be connected");
+        self.wait_status(&what, |status| usable(status, name) >= 1)
+            .await
     }
 
-    /// Waits until the agent `name` has this many sessions that take requests.
+    /// Waits until the agent `name` has exactly this many sessions that take requests.
     pub async fn wait_sessions(&self, name: &str, count: usize) -> Result<()> {
         let what = format!("{count} usable sessions of {name}");
         self.wait_status(&what, |status| usable(status, name) == count)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
+use ci_tunnel::runtime::causes::with_causes;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -50,7 +51,7 @@ impl Report<'_> {
         self.tell("FAIL", name, text);
     }
 
-    fn note<T, E: std::fmt::Display>(
+    fn note<T, E: Into<anyhow::Error>>(
         &mut self,
         name: &str,
         good: &str,
@@ -62,7 +63,7 @@ impl Report<'_> {
                 Some(value)
             }
             Err(error) => {
-                self.fails(name, &format!("{error:#}"));
+                self.fails(name, &with_causes(error.into().as_ref()));
                 None
             }
         }
@@ -72,7 +73,7 @@ impl Report<'_> {
 /// Says that there is no usable configuration, so that nothing else could be looked at.
 pub(super) fn unusable(error: &anyhow::Error, out: &mut (dyn Write + Send)) -> bool {
     let mut report = Report { out, healthy: true };
-    report.fails("file", &format!("{error:#}"));
+    report.fails("file", &with_causes(error.as_ref()));
     report.healthy
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn all(config: &Config, out: &mut (dyn Write + Send)) -> bool {
             Some(upstream)
         }
         Err(error) => {
-            report.fails("credentials", &format!("{error:#}"));
+            report.fails("credentials", &with_causes(error.as_ref()));
             None
         }
     };

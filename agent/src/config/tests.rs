@@ -134,6 +134,10 @@ fn errors_name_the_field_and_the_remedy() {
         let error = from_file(text, &flags).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
+}
+
+#[test]
+fn what_is_missing_is_named_with_the_ways_to_give_it() {
     let nothing = load(&Flags::default(), variables(&[]))
         .unwrap_err()
         .to_string();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ci_tunnel::config::net::Quic;
 use ci_tunnel::protocol::ALPN;
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::endpoint::{self, Connection};
 use ci_tunnel::transport::tls::{self, Trust};
 use tokio::time::timeout;
@@ -59,8 +60,7 @@ impl Error {
             Self::Resolve { .. } | Self::ResolveLate { .. } | Self::NoAddress { .. } => "dns",
             Self::Endpoint(_) | Self::Trust(_) => "handshake",
             Self::HandshakeLate { .. } => "timeout",
-            Self::Session(session::Error::Refused(refused)) => refused.code.name(),
-            Self::Session(_) => "hello",
+            Self::Session(error) => error.code().map_or("hello", Code::name),
         }
     }
 }

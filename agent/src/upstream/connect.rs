@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::credentials::{Endpoint, Loaded};
+use super::credentials::Loaded;
+use super::endpoint::Endpoint;
 use super::pool::Connection;
 use super::{Body, Error, tls};
 

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use tracing::{info, warn};
 
+use super::endpoint::Endpoint;
 use super::files::Files;
 use super::{incluster, kubeconfig};
 
@@ -49,45 +50,6 @@ pub enum Error {
     },
     #[error("credential plugin of {}: {reason}", file.display())]
     Plugin { file: PathBuf, reason: String },
-}
-
-/// Where the API server is. Fixed for the life of the process: the agent dials nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    pub host: String,
-    pub port: u16,
-    /// The name that the certificate must carry; `None` for cleartext.
-    pub server_name: Option<String>,
-    /// What stands before every path, without a slash at its end.
-    pub prefix: String,
-}
-
-impl Endpoint {
-    /// The value of the `Host` header.
-    pub fn authority(&self) -> String {
-        let port = if self.server_name.is_some() { 443 } else { 80 };
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == port {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.server_name.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
-    }
 }
 
 /// Trust and client certificate for new connections. A connection made with another one is not used again.

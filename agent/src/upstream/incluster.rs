@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::credentials::{Authorization, Endpoint, Error, Loaded};
+use super::credentials::{Authorization, Error, Loaded};
+use super::endpoint::Endpoint;
 use super::tls;
 
 /// Where Kubernetes mounts it.
@@ -52,13 +53,14 @@ impl ServiceAccount {
     pub(super) fn load(&self) -> Result<Loaded, Error> {
         let pem = tls::read("service account CA", &self.ca())?;
         let config = tls::trusting("service account CA", &self.ca(), &pem)?;
+        let host = self.host.clone();
+        let endpoint = Endpoint::new(host.clone(), self.port, Some(host), String::new());
+        let bad_host = || Error::Address {
+            variable: HOST_VARIABLE,
+            reason: format!("{:?} is not a host", self.host),
+        };
         Ok(Loaded {
-            endpoint: Endpoint {
-                host: self.host.clone(),
-                port: self.port,
-                server_name: Some(self.host.clone()),
-                prefix: String::new(),
-            },
+            endpoint: endpoint.ok_or_else(bad_host)?,
             tls: Some(Arc::new(tls::finish(config, Some(pem)))),
             authorization: Authorization::Header(tls::bearer_file(
                 "service account token",

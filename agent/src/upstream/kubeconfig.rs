@@ -1,33 +1,23 @@
 //! A kubeconfig: for an agent beside its cluster. Credential plugins and their refresh are the `kube` crate's.
 
+mod plugin;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::Empty;
 use kube::client::ConfigExt;
-use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Layer, ServiceExt};
+use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use super::credentials::{Authorization, Endpoint, Error, Loaded};
+use super::credentials::{Authorization, Error, Loaded};
+use super::endpoint::Endpoint;
 use super::tls;
+pub use plugin::Plugin;
 
 /// A kubeconfig file, and the context to take from it: its current one when none is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     pub file: PathBuf,
     pub context: Option<String>,
-}
-
-type Probe = Request<Empty<bytes::Bytes>>;
-
-/// A credential plugin: run by `kube` when its last answer expires.
-#[derive(Clone)]
-pub struct Plugin {
-    file: PathBuf,
-    service: BoxCloneSyncService<Probe, Response<Option<HeaderValue>>, BoxError>,
 }
 
 impl Selection {
@@ -63,8 +53,8 @@ impl Selection {
     }
 
     async fn load_blocking(self) -> Result<Loaded, Error> {
-        let kubeconfig = Kubeconfig::read_from(&self.file)
-            .map_err(|error| self.unusable("kubeconfig", &error))?;
+        let kubeconfig =
+            Kubeconfig::read_from(&self.file).map_err(|error| self.unreadable(error))?;
         let (cluster, user) = self.select(&kubeconfig)?;
         self.check(&cluster, &user)?;
         let options = KubeConfigOptions {
@@ -182,12 +172,10 @@ impl Selection {
                 ));
             }
         };
-        Ok(Endpoint {
-            host,
-            port: url.port_u16().unwrap_or(port),
-            server_name,
-            prefix: url.path().trim_end_matches('/').to_owned(),
-        })
+        let port = url.port_u16().unwrap_or(port);
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        Endpoint::new(host, port, server_name, prefix)
+            .ok_or_else(|| self.unusable("server", &"names no host"))
     }
 
     fn tls(
@@ -235,21 +223,20 @@ impl Selection {
                 file.as_ref(),
             )?));
         }
-        let layer = config
-            .auth_layer()
-            .map_err(|error| plugin_error(&self.file, &error))?;
-        let Some(layer) = layer else {
-            return Ok(Authorization::None);
+        let plugin = Plugin::of(&self.file, config)?;
+        Ok(plugin.map_or(Authorization::None, Authorization::Plugin))
+    }
+
+    /// A parser's own message may quote the file, secrets included.
+    fn unreadable(&self, error: KubeconfigError) -> Error {
+        let KubeconfigError::Parse(error) = error else {
+            return self.unusable("kubeconfig", &error);
         };
-        let read = |request: Probe| {
-            let header = request.headers().get(header::AUTHORIZATION).cloned();
-            std::future::ready(Ok::<_, BoxError>(Response::new(header)))
-        };
-        let service = layer.layer(tower::service_fn(read));
-        Ok(Authorization::Plugin(Plugin {
-            file: self.file.clone(),
-            service: BoxCloneSyncService::new(service),
-        }))
+        let line = error.location().map_or(0, |location| location.line());
+        self.unusable(
+            "kubeconfig",
+            &format!("is not a kubeconfig: look at line {line}"),
+        )
     }
 
     fn unusable(&self, field: &'static str, reason: &dyn std::fmt::Display) -> Error {
@@ -258,71 +245,5 @@ impl Selection {
             file: self.file.clone(),
             reason: reason.to_string(),
         }
-    }
-}
-
-impl std::fmt::Debug for Plugin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Plugin {
-    pub(super) async fn header(&self) -> Result<HeaderValue, Error> {
-        let answer = self
-            .service
-            .clone()
-            .oneshot(Request::new(Empty::new()))
-            .await;
-        let header =
-            answer.map_err(
-                |error| match error.downcast_ref::<kube::client::AuthError>() {
-                    Some(error) => auth_error(&self.file, error),
-                    None => Error::Plugin {
-                        file: self.file.clone(),
-                        reason: error.to_string(),
-                    },
-                },
-            )?;
-        header.into_body().ok_or_else(|| Error::Plugin {
-            file: self.file.clone(),
-            reason: "gave no token".to_owned(),
-        })
-    }
-
-    pub(super) fn timed_out(&self, deadline: Duration) -> Error {
-        Error::Plugin {
-            file: self.file.clone(),
-            reason: format!("gave no answer in {} s", deadline.as_secs()),
-        }
-    }
-}
-
-fn plugin_error(file: &std::path::Path, error: &kube::Error) -> Error {
-    match error {
-        kube::Error::Auth(error) => auth_error(file, error),
-        other => Error::Plugin {
-            file: file.to_owned(),
-            reason: other.to_string(),
-        },
-    }
-}
-
-/// `kube`'s own text of a failed plugin holds the command's environment and everything it printed, tokens included.
-fn auth_error(file: &std::path::Path, error: &kube::client::AuthError) -> Error {
-    let reason = match error {
-        kube::client::AuthError::AuthExecRun { status, .. } => {
-            format!("the command failed with {status}")
-        }
-        kube::client::AuthError::AuthExecParse(_) => {
-            "the command printed no ExecCredential".to_owned()
-        }
-        other => other.to_string(),
-    };
-    Error::Plugin {
-        file: file.to_owned(),
-        reason,
     }
 }

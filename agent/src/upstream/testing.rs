@@ -5,19 +5,30 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::credentials::{Credentials, Source};
 use super::{Settings, SocketBuffers, Upstream, kubeconfig};
 
+/// Instead of an answer: none, until the client closes.
+pub(crate) const STALL: &str = "stall";
+
 /// What one connection answers, request by request; then it closes.
 pub(crate) type Script = Vec<&'static str>;
 
 pub(crate) struct Scripted {
     pub(crate) port: u16,
-    heads: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Seen>,
     _serving: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    heads: Mutex<Vec<String>>,
+    head: Notify,
+    closed: Notify,
 }
 
 impl Scripted {
@@ -25,13 +36,13 @@ impl Scripted {
     pub(crate) async fn start(scripts: Vec<Script>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&heads);
+        let seen = Arc::new(Seen::default());
+        let watched = Arc::clone(&seen);
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for script in scripts {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (seen, tls) = (Arc::clone(&seen), tls.clone());
+                let (seen, tls) = (Arc::clone(&watched), tls.clone());
                 connections.spawn(async move {
                     match tls {
                         // A client that does not trust us leaves in the handshake.
@@ -49,14 +60,24 @@ impl Scripted {
         });
         Self {
             port,
-            heads,
+            seen,
             _serving: AbortOnDropHandle::new(serving),
         }
     }
 
     /// The request heads so far.
     pub(crate) fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.seen.heads.lock().unwrap().clone()
+    }
+
+    /// Waits for a request head that was not waited for before.
+    pub(crate) async fn next_head(&self) {
+        self.seen.head.notified().await;
+    }
+
+    /// Waits for a client that closes its connection before the script's end.
+    pub(crate) async fn closed(&self) {
+        self.seen.closed.notified().await;
     }
 
     /// An upstream that reaches it in cleartext, by a kubeconfig in `dir`.
@@ -93,20 +114,26 @@ pub(crate) fn kubeconfig_text(server: &str, cluster: &str, user: &str) -> String
     )
 }
 
-async fn follow<T: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: T,
-    script: Script,
-    seen: Arc<Mutex<Vec<String>>>,
-) {
+async fn follow<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, script: Script, seen: Arc<Seen>) {
     for answer in script {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             match stream.read_u8().await {
                 Ok(byte) => head.push(byte),
-                Err(_) => return,
+                Err(_) => return seen.closed.notify_one(),
             }
         }
-        seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+        seen.heads
+            .lock()
+            .unwrap()
+            .push(String::from_utf8(head).unwrap());
+        seen.head.notify_one();
+        if answer == STALL {
+            let mut rest = Vec::new();
+            // A reset is an end too.
+            let _ = stream.read_to_end(&mut rest).await;
+            return seen.closed.notify_one();
+        }
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
         if answer.starts_with("HTTP/1.1 101") {

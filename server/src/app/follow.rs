@@ -7,7 +7,6 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::ready::Condition;
 use ci_tunnel::transport::tls::ServerIdentity;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::agents::Registry;
 use crate::agents::directory::{Agents, Directory};
@@ -18,10 +17,17 @@ use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::store::{Refusal, Store};
 
-/// The parts that follow changes.
+/// What is told of changes.
 #[derive(Debug)]
 pub(super) struct Follow {
-    pub(super) agents: watch::Sender<Arc<Agents>>,
+    agents: watch::Sender<Arc<Agents>>,
+    audit_condition: Condition,
+    _repositories: Watcher,
+}
+
+/// What changes, and what must hear of it.
+#[derive(Debug)]
+pub(super) struct Followed {
     pub(super) store: Store,
     pub(super) rules: watch::Receiver<Arc<Snapshot>>,
     pub(super) authenticator: Arc<Authenticator>,
@@ -30,8 +36,6 @@ pub(super) struct Follow {
     pub(super) proxy: Weak<Proxy>,
     pub(super) metrics: Metrics,
     pub(super) audit: Audit,
-    pub(super) audit_condition: Condition,
-    pub(super) _repositories: Watcher,
 }
 
 /// How often what has no event of its own is looked at: tokens that expire, the audit's health, limits to forget.
@@ -57,44 +61,61 @@ async fn read_agents(store: &Store) -> Result<Agents, crate::store::Error> {
 }
 
 impl Follow {
-    /// Starts to follow; ends with `tasks`.
-    pub(super) fn spawn(self, tasks: &mut JoinSet<()>) {
-        tasks.spawn(self.run());
-    }
-
-    async fn run(mut self) {
-        let mut store = self.store.changes();
-        let mut tokens = self.authenticator.changes();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.count_files();
-        loop {
-            tokio::select! {
-                Ok(()) = store.changed() => self.reread_agents().await,
-                Ok(()) = self.rules.changed() => self.count_files(),
-                Ok(()) = tokens.changed() => {}
-                _ = tick.tick() => {
-                    self.tick();
-                    self.end_sessions().await;
-                    continue;
-                }
-            }
-            self.end_sessions().await;
-            self.judge();
+    pub(super) fn new(
+        agents: watch::Sender<Arc<Agents>>,
+        audit_condition: Condition,
+        repositories: Watcher,
+    ) -> Self {
+        Self {
+            agents,
+            audit_condition,
+            _repositories: repositories,
         }
     }
 
-    async fn reread_agents(&self) {
-        match read_agents(&self.store).await {
+    /// Follows changes for ever.
+    pub(super) async fn run(self, mut followed: Followed) {
+        let mut store = followed.store.changes();
+        let mut tokens = followed.authenticator.changes();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        followed.count_files();
+        loop {
+            tokio::select! {
+                Ok(()) = store.changed() => self.reread_agents(&followed.store).await,
+                Ok(()) = followed.rules.changed() => followed.count_files(),
+                Ok(()) = tokens.changed() => {}
+                _ = tick.tick() => {
+                    self.watch_audit(&followed.audit);
+                    followed.sweep();
+                }
+            }
+            followed.end_sessions().await;
+            followed.judge();
+        }
+    }
+
+    async fn reread_agents(&self, store: &Store) {
+        match read_agents(store).await {
             Ok(agents) => {
                 self.agents.send_replace(Arc::new(agents));
             }
             Err(error) => {
-                tracing::error!(%error, "agents could not be read again; the last known ones stay")
+                tracing::error!(%error, "agents could not be read again; the last known ones stay");
             }
         }
     }
 
+    fn watch_audit(&self, audit: &Audit) {
+        if audit.is_healthy() {
+            self.audit_condition.met();
+        } else {
+            self.audit_condition.unmet("lines can not be written");
+        }
+    }
+}
+
+impl Followed {
     /// Judges every running request again.
     fn judge(&self) {
         if let Some(proxy) = self.proxy.upgrade() {
@@ -105,20 +126,16 @@ impl Follow {
     /// Ends the sessions whose token is no longer good.
     async fn end_sessions(&self) {
         for session in self.registry.all() {
-            let refusal = match self
-                .store
-                .agent_token_valid(session.token, SystemTime::now())
-                .await
-            {
+            let now = SystemTime::now();
+            let refusal = match self.store.agent_token_valid(session.token, now).await {
                 Ok(()) => continue,
                 // A store that can not be read says nothing about the token.
                 Err(Refusal::Store(_)) => return,
                 Err(refusal) => refusal,
             };
-            let code = if matches!(refusal, Refusal::Unknown) {
-                Code::AgentDeleted
-            } else {
-                Code::TokenRejected
+            let code = match refusal {
+                Refusal::Unknown => Code::AgentDeleted,
+                _ => Code::TokenRejected,
             };
             tracing::info!(agent.id = session.agent.0, session.id = session.id, %refusal, "session ended");
             session.close(code, &refusal.to_string());
@@ -128,20 +145,13 @@ impl Follow {
     fn count_files(&self) {
         let rules = self.rules.borrow();
         let problems = rules.iter().filter(|agent| agent.problem.is_some()).count();
-        self.metrics
-            .configuration_files
-            .set(i64::try_from(rules.iter().count()).unwrap_or(i64::MAX));
-        self.metrics
-            .configuration_problems
-            .set(i64::try_from(problems).unwrap_or(i64::MAX));
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let metrics = &self.metrics;
+        metrics.configuration_files.set(gauge(rules.iter().count()));
+        metrics.configuration_problems.set(gauge(problems));
     }
 
-    fn tick(&self) {
-        if self.audit.is_healthy() {
-            self.audit_condition.met();
-        } else {
-            self.audit_condition.unmet("lines can not be written");
-        }
+    fn sweep(&self) {
         if let Some(proxy) = self.proxy.upgrade() {
             proxy.limits.sweep();
         }

@@ -128,9 +128,8 @@ async fn check(
     receiver: &mut Receiver,
     room: bool,
 ) -> Result<(Hello, Agent, crate::store::AgentTokenId), Error> {
-    let hello = match read(receiver).await? {
-        Some(Message::Hello(hello)) => hello,
-        _ => return Err(Error::Protocol),
+    let Some(Message::Hello(hello)) = read(receiver).await? else {
+        return Err(Error::Protocol);
     };
     if !room {
         return Err(Error::Overloaded);

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -54,8 +55,8 @@ const H2_STREAMS: u32 = 250;
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// All streams stalled, and the connection still has credit.
 const H2_CONNECTION_WINDOW: u32 = (H2_STREAMS + 1) * H2_STREAM_WINDOW;
-/// A client that is gone without a word is noticed after twice this.
-const H2_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A client that is gone without a word is noticed after a few times this, so that its watch does not live for ever.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Accepts clients until told to drain, then waits for those that are there.
 pub async fn serve(
@@ -126,8 +127,7 @@ async fn connection(
     proxy: Arc<Proxy>,
     drain: drain::Watcher,
 ) {
-    // Watch events and terminal echoes are small and must not wait for more.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let Security::Tls(acceptor) = security else {
         return serve_http1(stream, client, limits, proxy, drain).await;
     };
@@ -148,6 +148,16 @@ async fn connection(
     } else {
         serve_http1(tls, client, limits, proxy, drain).await;
     }
+}
+
+/// Failures are those of a connection that is gone already.
+fn prepare(stream: &TcpStream) {
+    // Watch events and terminal echoes are small and must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(KEEP_ALIVE)
+        .with_interval(KEEP_ALIVE / 3);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
 }
 
 async fn serve_http1<T>(
@@ -197,8 +207,8 @@ where
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_header_list_size(BUFFER as u32)
         .max_send_buf_size(BUFFER)
-        .keep_alive_interval(H2_KEEP_ALIVE)
-        .keep_alive_timeout(H2_KEEP_ALIVE)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
         .serve_connection(TokioIo::new(io), service(client, proxy));
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {

@@ -17,15 +17,7 @@ use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
 use crate::authn::{self, Authenticated, JobCredential};
 use crate::configrepo::Snapshot;
-use crate::kubeconfig::{Cluster, Format};
-
-/// What a KUBECONFIG says of this server; read anew for each, since the CA may be replaced.
-pub trait Describe: std::fmt::Debug + Send + Sync {
-    fn cluster(&self) -> Cluster;
-}
-
-/// Where the endpoint takes its words from.
-pub type Config = Arc<dyn Describe>;
+use crate::kubeconfig::Format;
 
 const PATH: &str = "/kubeconfig";
 
@@ -58,7 +50,7 @@ pub async fn answer(
     }
     let document = proxy
         .authenticator
-        .kubeconfig(&who, &allowed, &proxy.kubeconfig.cluster(), &wishes)
+        .kubeconfig(&who, &allowed, &proxy.cluster, &wishes)
         .map_err(|error| rejected(&error))?;
     record.end(Ending::Complete, None);
     Ok(response(document, wishes.format))

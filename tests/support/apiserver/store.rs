@@ -201,19 +201,24 @@ fn key(resource: &str, object: &Value) -> (String, String, String) {
 }
 
 fn pod(namespace: &str, name: &str) -> Value {
-    let now = now();
     json!({
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": {"app": name.trim_end_matches("-0")}},
         "spec": {"nodeName": "stand-in", "containers": [{"name": "main", "image": "stand-in", "tty": false, "stdin": true}]},
-        "status": {
-            "phase": "Running", "podIP": "127.0.0.1", "startTime": now,
-            "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [{
-                "name": "main", "image": "stand-in", "imageID": "stand-in", "ready": true, "started": true,
-                "restartCount": 0, "state": {"running": {"startedAt": now}},
-            }],
-        },
+        "status": running(),
+    })
+}
+
+/// The status of a pod that runs.
+pub(super) fn running() -> Value {
+    let now = now();
+    json!({
+        "phase": "Running", "podIP": "127.0.0.1", "startTime": now,
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{
+            "name": "main", "image": "stand-in", "imageID": "stand-in", "ready": true, "started": true,
+            "restartCount": 0, "state": {"running": {"startedAt": now}},
+        }],
     })
 }
 

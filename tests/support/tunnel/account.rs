@@ -31,6 +31,11 @@ impl Account {
         })
     }
 
+    /// Its bearer token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A kubeconfig that reaches `cluster` as this account.
     pub fn kubeconfig(&self, cluster: &Cluster) -> String {
         kubeconfig(&cluster.api_url(), cluster.ca_pem(), &self.token)

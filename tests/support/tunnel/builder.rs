@@ -90,7 +90,6 @@ impl<'a> Builder<'a> {
             ports.map(|address| address.port()),
             &self.server_yaml,
         )?;
-        let kubeconfig = self.upstream_kubeconfig(&folder).await?;
         let ca_file = folder.path(files::STATE).join("ca.pem");
         let mut tunnel = Tunnel {
             server,
@@ -104,8 +103,11 @@ impl<'a> Builder<'a> {
             files: AtomicUsize::new(0),
             folder,
         };
-        for (name, _) in &self.agents {
-            tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+        if !self.agents.is_empty() {
+            let kubeconfig = self.upstream_kubeconfig(&tunnel.folder).await?;
+            for (name, _) in &self.agents {
+                tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+            }
         }
         if !self.do_not_wait {
             for (name, _) in &self.agents {
@@ -154,13 +156,25 @@ impl Tunnel {
             text.with_context(|| format!("`agent create` prints no {key}"))
         };
         let (_, pin) = text("command")?.rsplit_once("--pin ").context("no pin")?;
+        self.join(name, (text("token")?, pin), kubeconfig, extra)
+            .await
+    }
+
+    /// Starts the agent that was registered as `name`, with the token and pin that it got.
+    pub async fn join(
+        &mut self,
+        name: &str,
+        (token, pin): (&str, &str),
+        kubeconfig: &Path,
+        extra: &str,
+    ) -> Result<()> {
         let index = self.agents.len();
-        let token = self.folder.path(&format!("agent-{index}.token"));
-        files::write_secret(&token, text("token")?)?;
+        let token_file = self.folder.path(&format!("agent-{index}.token"));
+        files::write_secret(&token_file, token)?;
         let mut file = json!({
             "server": self.agents_addr().to_string(),
             "pin": pin.trim(),
-            "token": {"file": token},
+            "token": {"file": token_file},
             "upstream": {"kubeconfig": kubeconfig},
             "log": {"format": "json"},
             "ops": "off",

@@ -44,7 +44,8 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
     merge(&mut file, extra).context("the test's server_yaml")?;
-    folder.write(SERVER_YAML, &file.to_string()).map(drop)
+    let text = serde_yaml::to_string(&file)?;
+    folder.write(SERVER_YAML, &text).map(drop)
 }
 
 /// Puts the keys of a YAML text over those of `file`, level by level.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -52,7 +52,14 @@ async fn its_programs_can_be_stopped_and_started_again() -> anyhow::Result<()> {
     tunnel.wait_sessions(AGENT, 2).await?;
     tunnel.stop_replicas();
     tunnel.restart_server().await?;
+    let back = Instant::now();
     tunnel.wait_connected(AGENT).await?;
+    // The agent learns of it by a stateless reset, at its next keep-alive: not by 15 s of silence.
+    assert!(
+        back.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        back.elapsed()
+    );
     assert_eq!(tunnel.api_addr(), address);
     tunnel.agent(0).term()?;
     let ended = tunnel.agent(0).wait(Duration::from_secs(10)).await?;

@@ -6,6 +6,7 @@ use super::super::State;
 use super::super::discovery::KINDS;
 use super::super::reply::{self, Reply};
 use super::super::routes::Call;
+use super::super::store;
 
 /// What a path below `/api/v1` names.
 #[derive(Debug, Clone)]
@@ -45,6 +46,10 @@ impl Place {
         object["metadata"]["name"] = name.into();
         if let Some(namespace) = &self.namespace {
             object["metadata"]["namespace"] = namespace.as_str().into();
+        }
+        // Its pods run as soon as they are there.
+        if self.resource == "pods" && object["status"].is_null() {
+            object["status"] = store::running();
         }
         state.store.put(&self.resource, object)
     }

@@ -1,0 +1,21 @@
+# Each target is a few commands that can as well be typed.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 8
+
+demo: ## Show it working: server, agent, a cluster, and kubectl through the tunnel
+	cargo build --locked --bins
+	cargo run --locked --quiet --bin demo
+
+test: ## Run all tests, ring by ring (tests/run unit: one ring)
+	tests/run
+
+lint: ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: ## Measure, with an optimized build
+	cargo run --locked --release -p ci-tunnel-benches

@@ -1,0 +1,240 @@
+//! A session at work: the control stream's messages, new requests, and the drain at its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::protocol::codec::Malformed;
+use ci_tunnel::protocol::control::{Configure, Health, Message};
+use ci_tunnel::runtime::drain::Notice;
+use ci_tunnel::transport::endpoint::{Closed, Connection};
+use ci_tunnel::transport::stream::{self as transport, Receiver, Sender};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::control::Control;
+use super::{CLOSE_DEADLINE, End, Error, Session, Shared};
+use crate::stream;
+
+/// How often the server hears of the API server's health, and is asked for a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A server silent for so long on the control stream is taken for dead, whatever QUIC says.
+const SILENCE_LIMIT: Duration = Duration::from_secs(35);
+/// How long a drained connection stays, for what the server opened or did not yet acknowledge.
+const LINGER: Duration = Duration::from_millis(300);
+/// Requests over the limit that are still told so; more are reset.
+const BUSY_LIMIT: usize = 64;
+
+/// A session at work.
+pub(super) struct Serving {
+    connection: Connection,
+    control: Control,
+    shared: Arc<Shared>,
+    context: Arc<stream::Context>,
+    streams: JoinSet<()>,
+    health: watch::Receiver<Health>,
+    heard: Instant,
+    beats: u64,
+    leave: Arc<Notify>,
+}
+
+impl Serving {
+    pub(super) fn new(session: Session, drain: &Notice, leave: Arc<Notify>) -> Self {
+        let Session {
+            connection,
+            control,
+            welcome,
+            shared,
+        } = session;
+        let context = stream::Context {
+            agent: welcome.agent,
+            upstream: Arc::clone(&shared.upstream),
+            metrics: Arc::clone(&shared.metrics),
+            response_deadline: shared.settings.response_deadline,
+            draining: drain.clone(),
+        };
+        Self {
+            context: Arc::new(context),
+            streams: JoinSet::new(),
+            health: shared.health.clone(),
+            heard: Instant::now(),
+            beats: 0,
+            connection,
+            control,
+            shared,
+            leave,
+        }
+    }
+
+    /// Until the connection ends, or until it is drained.
+    pub(super) async fn serve(&mut self, drain: &Notice) -> End {
+        let served = tokio::select! {
+            biased;
+            () = drain.draining() => None,
+            error = self.carry() => Some(error),
+        };
+        let served = match served {
+            Some(broken) => Some(broken),
+            None => self.drain(drain).await,
+        };
+        let Some(broken) = served else {
+            self.connection.close(Code::Done, "the agent is drained");
+            return End::Drained;
+        };
+        let (code, reason) = match broken {
+            Broken::Silent => (
+                Code::Unhealthy,
+                "the server is silent on the control stream".to_owned(),
+            ),
+            Broken::Protocol(error) => (Code::Protocol, error.to_string()),
+            Broken::Lost => match timeout(CLOSE_DEADLINE, self.connection.closed()).await {
+                Ok(closed) => return End::Lost(closed),
+                Err(_) => (Code::Protocol, "the control stream ended".to_owned()),
+            },
+        };
+        self.connection.close(code, &reason);
+        End::Lost(Closed { code, reason })
+    }
+
+    /// Serves until something breaks. Each awaited thing here loses nothing when another one wins.
+    async fn carry(&mut self) -> Broken {
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                biased;
+                message = self.control.next() => self.on_message(message).await,
+                accepted = self.connection.accept() => match accepted {
+                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
+                    Err(_) => Err(Broken::Lost),
+                },
+                Some(ended) = self.streams.join_next() => { log_panic(ended); Ok(()) }
+                _ = heartbeat.tick() => self.beat().await,
+                Ok(()) = self.health.changed() => self.tell_health().await,
+            };
+            if let Err(broken) = step {
+                return broken;
+            }
+        }
+    }
+
+    /// Tells the server to send no more, and gives running requests their time. `None` when all came to an end.
+    async fn drain(&mut self, drain: &Notice) -> Option<Broken> {
+        let grace = self.shared.settings.drain_timeout;
+        info!(running = self.streams.len(), ?grace, "draining");
+        if let Err(broken) = self.send(&Message::Drain { grace }).await {
+            return Some(broken);
+        }
+        let deadline = Instant::now() + grace;
+        let mut quiet_since = Instant::now();
+        loop {
+            let quiet = quiet_since + LINGER.max(self.connection.rtt() * 3);
+            let idle = self.streams.is_empty();
+            let step = tokio::select! {
+                biased;
+                message = self.control.next() => self.on_message(message).await,
+                // What the server opened before it learned of the drain is served like the rest.
+                accepted = self.connection.accept() => match accepted {
+                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
+                    Err(_) => Err(Broken::Lost),
+                },
+                Some(ended) = self.streams.join_next() => {
+                    quiet_since = Instant::now();
+                    log_panic(ended);
+                    Ok(())
+                }
+                () = sleep_until(quiet), if idle => return None,
+                () = sleep_until(deadline), if !idle => return self.cut("drain_timeout is over"),
+                () = drain.forced() => return self.cut("told to end at once"),
+            };
+            if let Err(broken) = step {
+                return Some(broken);
+            }
+        }
+    }
+
+    fn cut(&self, reason: &str) -> Option<Broken> {
+        warn!(
+            running = self.streams.len(),
+            reason, "what still runs is cut"
+        );
+        self.connection
+            .close(Code::Restarting, "the agent is restarting");
+        None
+    }
+
+    fn begin(&mut self, sender: Sender, receiver: Receiver) {
+        let limit = self.shared.settings.max_streams;
+        if self.streams.len() < limit {
+            self.streams
+                .spawn(stream::serve(sender, receiver, Arc::clone(&self.context)));
+        } else if self.streams.len() < limit + BUSY_LIMIT {
+            self.streams.spawn(stream::refuse_busy(sender, receiver));
+        }
+    }
+
+    async fn on_message(&mut self, message: Result<Message, Error>) -> Result<(), Broken> {
+        let message = match message {
+            Ok(message) => message,
+            Err(Error::Protocol(error) | Error::Stream(transport::Error::Malformed(error))) => {
+                return Err(Broken::Protocol(error));
+            }
+            Err(_) => return Err(Broken::Lost),
+        };
+        self.heard = Instant::now();
+        match message {
+            Message::Ping(number) => return self.send(&Message::Pong(number)).await,
+            Message::Drain { grace } => {
+                info!(
+                    ?grace,
+                    "the server is leaving: connecting anew while running requests end"
+                );
+                self.leave.notify_one();
+            }
+            Message::Configure(Configure { log_level }) => {
+                (self.shared.set_log_level)(log_level.as_deref())
+            }
+            other => debug!(?other, "control message"),
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self) -> Result<(), Broken> {
+        if self.heard.elapsed() > SILENCE_LIMIT {
+            return Err(Broken::Silent);
+        }
+        self.shared.metrics.rtt(self.connection.rtt());
+        self.beats += 1;
+        self.send(&Message::Ping(self.beats)).await?;
+        self.tell_health().await
+    }
+
+    async fn tell_health(&mut self) -> Result<(), Broken> {
+        let health = self.health.borrow_and_update().clone();
+        self.send(&Message::Health(health)).await
+    }
+
+    async fn send(&mut self, message: &Message) -> Result<(), Broken> {
+        match timeout(SILENCE_LIMIT, self.control.send(message)).await {
+            Ok(sent) => sent.map_err(|_| Broken::Lost),
+            Err(_) => Err(Broken::Silent),
+        }
+    }
+}
+
+/// Why a session can not go on.
+enum Broken {
+    Lost,
+    Protocol(Malformed),
+    Silent,
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "a request's task panicked; its stream was reset");
+    }
+}

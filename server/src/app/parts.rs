@@ -1,0 +1,161 @@
+//! What several parts share, and the sockets; each part is handed what it needs of them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::Context;
+use ci_tunnel::protocol;
+use ci_tunnel::runtime::{drain, ops};
+use ci_tunnel::transport::endpoint;
+use ci_tunnel::transport::tls::ServerIdentity;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::Addresses;
+use super::follow::{self, Followed};
+use crate::agents::Registry;
+use crate::agents::directory::Directory;
+use crate::audit::Audit;
+use crate::authn::Authenticator;
+use crate::config::Config;
+use crate::configrepo::Snapshot;
+use crate::kubeconfig::Cluster;
+use crate::listener::{self, Listener};
+use crate::metrics::Metrics;
+use crate::proxy::front::Security;
+use crate::proxy::limits::Limits;
+use crate::proxy::live::Live;
+use crate::proxy::{self, Proxy};
+use crate::routing::{self, Router};
+use crate::status::Status;
+use crate::store::Store;
+
+/// What several parts share.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) metrics: Metrics,
+    pub(super) store: Store,
+    pub(super) identity: Arc<ServerIdentity>,
+    pub(super) audit: Audit,
+    pub(super) rules: watch::Receiver<Arc<Snapshot>>,
+    pub(super) directory: Directory,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) registry: Registry,
+}
+
+/// Bound, and not yet accepting.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) front: TcpListener,
+    pub(super) security: Security,
+    pub(super) agents: quinn::Endpoint,
+    pub(super) ops: std::net::TcpListener,
+}
+
+impl Sockets {
+    pub(super) async fn bind(
+        config: &Config,
+        identity: &ServerIdentity,
+        store: &Store,
+    ) -> anyhow::Result<Self> {
+        let api = &config.kubernetes_api;
+        let front = TcpListener::bind(api.listen)
+            .await
+            .with_context(|| format!("kubernetes_api.listen: TCP {}", api.listen))?;
+        let security = if api.cleartext.is_some() {
+            tracing::warn!("no TLS: everyone on the network can steal tokens");
+            Security::Cleartext
+        } else {
+            let tls = identity.server_config(&[b"h2".as_slice(), b"http/1.1"])?;
+            Security::Tls(TlsAcceptor::from(tls))
+        };
+        let keys = endpoint::Keys {
+            stateless_reset: *store.secret("quic stateless reset").await?.expose(),
+            address_token: *store.secret("quic address token").await?.expose(),
+        };
+        let tls = identity.quic_config(&[protocol::ALPN])?;
+        Ok(Self {
+            front,
+            security,
+            agents: endpoint::server(config.agents.listen, &config.quic, tls, &keys)
+                .context("agents.listen")?,
+            ops: ops::bind(config.ops.listen).context("ops.listen")?,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            kubernetes_api: self.front.local_addr()?,
+            agents: self.agents.local_addr()?,
+            ops: self.ops.local_addr()?,
+        })
+    }
+}
+
+impl Parts {
+    pub(super) fn proxy(&self, config: &Config, cluster: Cluster, drain: &drain::Watcher) -> Proxy {
+        let routing = routing::Config {
+            hold: config.timeouts.hold,
+            open: config.timeouts.open_stream,
+        };
+        Proxy {
+            config: proxy::Config {
+                url_path_prefix: config.kubernetes_api.url_path_prefix.clone(),
+                response_head_timeout: config.timeouts.response_head,
+            },
+            authenticator: Arc::clone(&self.authenticator),
+            directory: self.directory.clone(),
+            rules: self.rules.clone(),
+            router: Router::new(routing, self.registry.clone(), self.metrics.clone()),
+            limits: Limits::new(&config.limits),
+            live: Live::new(self.metrics.clone()),
+            audit: self.audit.clone(),
+            metrics: self.metrics.clone(),
+            cluster,
+            drain: drain.clone(),
+        }
+    }
+
+    pub(super) fn listener(&self, config: &Config, drain: drain::Notice) -> Listener {
+        Listener {
+            limits: listener::Limits {
+                sessions: config.agents.max_sessions,
+            },
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            rules: self.rules.clone(),
+            metrics: self.metrics.clone(),
+            drain,
+            drain_grace: config.timeouts.drain,
+            sessions: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn followed(&self, proxy: &Arc<Proxy>) -> Followed {
+        Followed {
+            store: self.store.clone(),
+            rules: self.rules.clone(),
+            authenticator: Arc::clone(&self.authenticator),
+            registry: self.registry.clone(),
+            proxy: Arc::downgrade(proxy),
+            metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
+        }
+    }
+
+    pub(super) fn reloads(
+        &self,
+        requests: mpsc::Receiver<()>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        follow::reloads(Arc::clone(&self.identity), self.audit.clone(), requests)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status {
+            directory: self.directory.clone(),
+            registry: self.registry.clone(),
+            rules: self.rules.clone(),
+        }
+    }
+}
