@@ -30,7 +30,12 @@ pub fn describe() -> Value {
         .collect();
     let sysctls: Map<_, _> = SYSCTLS
         .into_iter()
-        .map(|name| (name.replace('/', "."), json!(read(&format!("/proc/sys/{name}")))))
+        .map(|name| {
+            (
+                name.replace('/', "."),
+                json!(read(&format!("/proc/sys/{name}"))),
+            )
+        })
         .collect();
     json!({
         "ci_tunnel": env!("CARGO_PKG_VERSION"),
@@ -58,14 +63,17 @@ fn versions<'a>(lock: &'a str, name: &str) -> Vec<&'a str> {
 
 fn cpu() -> String {
     let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     model.map_or_else(String::new, |model| {
         model.trim_start_matches([' ', '\t', ':']).to_owned()
     })
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).map_or_else(|error| error.to_string(), |text| text.trim().to_owned())
+    std::fs::read_to_string(path)
+        .map_or_else(|error| error.to_string(), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]

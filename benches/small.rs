@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use http::Method;
 use tokio::task::JoinSet;
@@ -128,6 +128,7 @@ fn record(name: &str, direct: &Sample, through: &Sample, report: &mut Report) {
 
 /// Connects, warms up, measures.
 pub async fn run(target: &Arc<Target>, load: Load, times: Times, pids: Pids) -> Result<Sample> {
+    let connections = connect(target, load).await?;
     let begin = Instant::now() + times.warm_up;
     let end = begin + times.measure;
     let meter = Arc::new(Mutex::new(Meter {
@@ -138,20 +139,10 @@ pub async fn run(target: &Arc<Target>, load: Load, times: Times, pids: Pids) -> 
     }));
     let ask = target.ask(load.http, Method::GET, "/small")?;
     let mut users = JoinSet::new();
-    for _ in 0..load.connections {
-        let connection = target.connect(load.http).await?;
-        let shared: Vec<_> = (1..load.streams)
-            .filter_map(|_| connection.share())
-            .collect();
-        for connection in shared.into_iter().chain([connection]) {
-            let (target, ask) = (Arc::clone(target), ask.clone());
-            users.spawn(user(target, connection, ask, Arc::clone(&meter)));
-        }
+    for connection in connections {
+        let (target, ask) = (Arc::clone(target), ask.clone());
+        users.spawn(user(target, connection, ask, Arc::clone(&meter)));
     }
-    ensure!(
-        Instant::now() < begin,
-        "connecting took longer than the warm-up"
-    );
     sleep_until(begin.into()).await;
     let cpu = || Ok::<_, anyhow::Error>((pids.server.cpu()?, pids.agent.cpu()?));
     let before = cpu()?;
@@ -168,6 +159,17 @@ pub async fn run(target: &Arc<Target>, load: Load, times: Times, pids: Pids) -> 
         server_cpu: after.0.saturating_sub(before.0),
         agent_cpu: after.1.saturating_sub(before.1),
     })
+}
+
+/// A connection for each user, or its part of one.
+async fn connect(target: &Target, load: Load) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..load.connections {
+        let connection = target.connect(load.http).await?;
+        connections.extend((1..load.streams).filter_map(|_| connection.share()));
+        connections.push(connection);
+    }
+    Ok(connections)
 }
 
 struct Meter {

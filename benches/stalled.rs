@@ -80,9 +80,8 @@ async fn stall(target: &Arc<Target>) -> Result<Stalled> {
 }
 
 async fn settle(pids: Pids) -> Result<()> {
-    let used = || {
-        Ok::<_, anyhow::Error>(pids.server.cpu()? + pids.agent.cpu()? + pids.origin.cpu()?)
-    };
+    let used =
+        || Ok::<_, anyhow::Error>(pids.server.cpu()? + pids.agent.cpu()? + pids.origin.cpu()?);
     let mut before = used()?;
     for _ in 0..PATIENCE {
         sleep(PAUSE).await;

@@ -91,7 +91,10 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     };
     let tunnel = Tunnel::start().await?;
     for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}, load average {}", environment::load());
+        eprintln!(
+            "round {round} of {rounds}, load average {}",
+            environment::load()
+        );
         if wanted(Part::Small) {
             small::bench(&tunnel, times, report).await?;
         }
