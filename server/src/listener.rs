@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod control;
+mod pings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

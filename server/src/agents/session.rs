@@ -9,6 +9,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Hello};
 use ci_tunnel::transport::endpoint::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
+use tokio::sync::Notify;
 
 use crate::identity::AgentId;
 use crate::store::AgentTokenId;
@@ -25,6 +26,10 @@ pub struct Session {
     connection: Connection,
     running: AtomicUsize,
     draining: AtomicBool,
+    /// Its agent does not answer.
+    doubted: AtomicBool,
+    /// Notified when the agent opens another session.
+    newer: Notify,
     health: Mutex<Health>,
 }
 
@@ -53,6 +58,8 @@ impl Session {
             connection,
             running: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+            newer: Notify::new(),
             health: Mutex::new(Health {
                 ready: true,
                 message: String::new(),
@@ -78,6 +85,32 @@ impl Session {
     /// Whether new requests may go here.
     pub fn accepts(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether others are to be preferred: its agent leaves pings unanswered.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
+    pub fn doubt(&self, doubted: bool) {
+        if self.doubted.swap(doubted, Ordering::Relaxed) != doubted {
+            tracing::info!(
+                agent.id = self.agent.0,
+                session.id = self.id,
+                doubted,
+                "the agent's answers"
+            );
+        }
+    }
+
+    /// Tells that the agent has a newer session, so that this one must prove that it lives.
+    pub(super) fn supersede(&self) {
+        self.newer.notify_one();
+    }
+
+    /// Waits for a newer session of the agent.
+    pub async fn superseded(&self) {
+        self.newer.notified().await;
     }
 
     pub fn drain(&self) {
