@@ -61,13 +61,23 @@ impl Pool {
         }
     }
 
-    /// An open connection made under `tls`, if there is one. All others made under another one are closed.
+    /// The open connection used last, if there is one made under `tls`. Once trust has changed, all of the old are closed.
     pub(super) fn take(&self, tls: Option<&Arc<Tls>>) -> Option<Connection> {
         let mut idle = self.idle();
-        idle.retain(|(since, connection)| {
-            since.elapsed() < IDLE_LIMIT && connection.sender.is_ready() && connection.trusts(tls)
-        });
-        idle.pop_back().map(|(_, connection)| connection)
+        while idle
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() >= IDLE_LIMIT)
+        {
+            idle.pop_front();
+        }
+        while let Some((_, connection)) = idle.pop_back() {
+            if !connection.trusts(tls) {
+                idle.retain(|(_, connection)| connection.trusts(tls));
+            } else if connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// Takes a connection back once it can carry another request; closes it when that does not come.

@@ -19,6 +19,7 @@ pub struct Builder<'a> {
     agents: Vec<(String, String)>,
     upstream: Upstream<'a>,
     do_not_wait: bool,
+    logs: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +66,13 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Writes the programs' logs to this folder, where they outlive the test; those of an earlier run are removed.
+    #[must_use]
+    pub fn logs(mut self, folder: &Path) -> Self {
+        self.logs = Some(folder.to_owned());
+        self
+    }
+
     /// Returns from [`Self::start`] without waiting for the agents to be connected.
     #[must_use]
     pub fn do_not_wait(mut self) -> Self {
@@ -76,13 +84,17 @@ impl<'a> Builder<'a> {
     pub async fn start(self) -> Result<Tunnel> {
         let folder = Folder::new("ci-tunnel-tunnel-")?;
         let programs = Programs::find()?;
+        let logs = match &self.logs {
+            Some(logs) => files::emptied(logs)?,
+            None => folder.subfolder("logs")?,
+        };
         folder.subfolder(files::STATE)?;
         folder.subfolder(files::REPOSITORIES)?;
         for (name, config) in &self.agents {
             files::replace(&files::config_file(&folder, name)?, config)?;
         }
         files::server_yaml(&folder, [0; 3], &self.server_yaml)?;
-        let (server, addresses) = start_server(&programs, &folder).await?;
+        let (server, addresses) = start_server(&programs, &folder, &logs).await?;
         let ports = [addresses.kubernetes_api, addresses.agents, addresses.ops];
         // For a server that is started again.
         files::server_yaml(
@@ -101,6 +113,7 @@ impl<'a> Builder<'a> {
             ca_pem: std::fs::read_to_string(ca_file).unwrap_or_default(),
             programs,
             files: AtomicUsize::new(0),
+            logs,
             folder,
         };
         if !self.agents.is_empty() {
@@ -132,13 +145,17 @@ impl<'a> Builder<'a> {
     }
 }
 
-async fn start_server(programs: &Programs, folder: &Folder) -> Result<(Program, Addresses)> {
+async fn start_server(
+    programs: &Programs,
+    folder: &Folder,
+    logs: &Path,
+) -> Result<(Program, Addresses)> {
     let yaml = folder.path(files::SERVER_YAML).display().to_string();
     let server = Program::new(
         "ci-tunnel-server",
         &programs.server,
         &["--config", &yaml, "serve"],
-        folder.path("server.log"),
+        logs.join("server.log"),
         files::SERVING,
     );
     server.start().await?;
@@ -187,7 +204,7 @@ impl Tunnel {
             "ci-tunnel-agent",
             &self.programs.agent,
             &["run", "--config", &file.display().to_string()],
-            self.folder.path(&format!("agent-{index}.log")),
+            self.logs.join(format!("agent-{index}.log")),
             "",
         );
         agent.start().await?;
