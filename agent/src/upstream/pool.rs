@@ -38,19 +38,23 @@ impl Connection {
     }
 
     fn trusts(&self, tls: Option<&Arc<Tls>>) -> bool {
-        match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(made), Some(current)) => Arc::ptr_eq(made, current),
-            _ => false,
-        }
+        same(self.tls.as_ref(), tls)
     }
 }
 
 /// Bounded; what does not fit is closed.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<VecDeque<(Instant, Connection)>>,
+    idle: Mutex<Idle>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The longest idle first.
+    connections: VecDeque<(Instant, Connection)>,
+    /// What the last one was asked for with.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Pool {
@@ -61,19 +65,13 @@ impl Pool {
         }
     }
 
-    /// The open connection used last, if there is one made under `tls`. Once trust has changed, all of the old are closed.
+    /// An open connection made under `tls`, if there is one. All others made under another one are closed.
     pub(super) fn take(&self, tls: Option<&Arc<Tls>>) -> Option<Connection> {
         let mut idle = self.idle();
-        while idle
-            .front()
-            .is_some_and(|(since, _)| since.elapsed() >= IDLE_LIMIT)
-        {
-            idle.pop_front();
-        }
-        while let Some((_, connection)) = idle.pop_back() {
-            if !connection.trusts(tls) {
-                idle.retain(|(_, connection)| connection.trusts(tls));
-            } else if connection.sender.is_ready() {
+        idle.close_old();
+        idle.keep_trusted(tls);
+        while let Some((_, connection)) = idle.connections.pop_back() {
+            if connection.sender.is_ready() && connection.trusts(tls) {
                 return Some(connection);
             }
         }
@@ -86,19 +84,46 @@ impl Pool {
             return;
         }
         let mut idle = self.idle();
-        if idle.len() < self.limit {
-            idle.push_back((Instant::now(), connection));
+        if idle.connections.len() < self.limit {
+            idle.connections.push_back((Instant::now(), connection));
         }
     }
 
     /// How many connections wait.
     pub(super) fn len(&self) -> usize {
-        self.idle().len()
+        self.idle().connections.len()
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Instant, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle
             .lock()
             .expect("no code panics while it holds this lock")
+    }
+}
+
+impl Idle {
+    fn close_old(&mut self) {
+        let now = Instant::now();
+        let old = |(since, _): &(Instant, Connection)| now.duration_since(*since) >= IDLE_LIMIT;
+        while self.connections.front().is_some_and(old) {
+            self.connections.pop_front();
+        }
+    }
+
+    /// Looks at every connection only when `tls` is another one than last time.
+    fn keep_trusted(&mut self, tls: Option<&Arc<Tls>>) {
+        if !same(self.tls.as_ref(), tls) {
+            self.connections
+                .retain(|(_, connection)| connection.trusts(tls));
+            self.tls = tls.cloned();
+        }
+    }
+}
+
+fn same(one: Option<&Arc<Tls>>, other: Option<&Arc<Tls>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }

@@ -82,6 +82,9 @@ enum Entry {
 
 /// Lines that wait for the disk: some seconds at full speed, 16 MiB at the usual length.
 const QUEUE: usize = 16 * 1024;
+/// How long lines gather before they are written. Waking the thread for each line would cost a busy server more than the
+/// line itself.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often a failing output is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -203,6 +206,7 @@ impl Writing {
     fn collect(&mut self, pending: &mut Vec<u8>) -> bool {
         // Without senders there is nobody left to stop for.
         let mut next = Some(self.queue.recv().unwrap_or(Entry::Stop));
+        std::thread::park_timeout(GATHER);
         loop {
             match next {
                 Some(Entry::Line(line)) => pending.extend_from_slice(&line),

@@ -13,6 +13,8 @@ use crate::identity::Agent;
 
 /// Pings that measure the path and prove that the agent's program, not only its kernel, is alive.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long an agent that only looks may stay.
+const LOOK: Duration = Duration::from_secs(10);
 /// Control streams are served before requests.
 const PRIORITY: i32 = 100;
 
@@ -25,6 +27,9 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
         receiver,
     } = admitted;
     sender.set_priority(PRIORITY);
+    if session.hello.probe {
+        return let_look(&session, &agent).await;
+    }
     tracing::info!(
         agent.id = agent.id.0,
         %agent,
@@ -43,6 +48,13 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
     drop(registered);
     session.close(code, &reason);
     tracing::info!(agent.id = agent.id.0, %agent, reason, "agent disconnected");
+}
+
+/// Requests must not find it: it leaves as soon as it knows that it was admitted.
+async fn let_look(session: &Session, agent: &Agent) {
+    tracing::info!(agent.id = agent.id.0, %agent, "an agent asked whether it would be admitted");
+    let _ = tokio::time::timeout(LOOK, session.connection().closed()).await;
+    session.close(Code::Done, "the check is over");
 }
 
 async fn talk(

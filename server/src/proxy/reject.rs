@@ -80,8 +80,8 @@ impl Reject {
         self.form().code
     }
 
-    /// The refusal as a response.
-    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+    /// The refusal as a response: a `Status`, or only its words `as_text`.
+    pub fn response(&self, request_id: &str, as_text: bool) -> Response<Bytes> {
         let form = self.form();
         let retry_after = form
             .retry_after
@@ -91,13 +91,15 @@ impl Reject {
         if let Some(seconds) = retry_after {
             status = status.retry_after(seconds);
         }
-        let mut response = Response::new(Bytes::from(status.to_json()));
+        let (body, content_type) = if as_text {
+            (status.to_text().into_bytes(), "text/plain; charset=utf-8")
+        } else {
+            (status.to_json(), kube::Status::CONTENT_TYPE)
+        };
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = form.code;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(kube::Status::CONTENT_TYPE),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

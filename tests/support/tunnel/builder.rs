@@ -28,6 +28,14 @@ enum Upstream<'a> {
     None,
     Cluster(&'a Cluster),
     Kubeconfig(PathBuf),
+    ServiceAccount(&'a Cluster, PathBuf),
+}
+
+/// How an agent is told of its API server.
+#[derive(Debug)]
+struct Told {
+    upstream: Value,
+    environment: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -70,6 +78,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn logs(mut self, folder: &Path) -> Self {
         self.logs = Some(folder.to_owned());
+        self
+    }
+
+    /// The agents serve this cluster as pods of it do, whose service account is mounted at `directory`.
+    #[must_use]
+    pub fn service_account(mut self, cluster: &'a Cluster, directory: &Path) -> Self {
+        self.upstream = Upstream::ServiceAccount(cluster, directory.to_owned());
         self
     }
 
@@ -117,9 +132,9 @@ impl<'a> Builder<'a> {
             folder,
         };
         if !self.agents.is_empty() {
-            let kubeconfig = self.upstream_kubeconfig(&tunnel.folder).await?;
+            let told = self.tell_upstream(&tunnel.folder).await?;
             for (name, _) in &self.agents {
-                tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+                tunnel.add(name, &told, &self.agent_yaml).await?;
             }
         }
         if !self.do_not_wait {
@@ -131,17 +146,42 @@ impl<'a> Builder<'a> {
         Ok(tunnel)
     }
 
-    async fn upstream_kubeconfig(&self, folder: &Folder) -> Result<PathBuf> {
+    async fn tell_upstream(&self, folder: &Folder) -> Result<Told> {
         match &self.upstream {
             Upstream::None => bail!("the tunnel has no upstream: call cluster() or kubeconfig()"),
-            Upstream::Kubeconfig(file) => Ok(file.clone()),
+            Upstream::Kubeconfig(file) => Ok(Told::kubeconfig(file)),
             Upstream::Cluster(cluster) => {
                 let file = folder.path("agent.kubeconfig");
                 let account = Account::create(cluster).await?;
                 files::write_secret(&file, &account.kubeconfig(cluster))?;
-                Ok(file)
+                Ok(Told::kubeconfig(&file))
+            }
+            Upstream::ServiceAccount(cluster, directory) => {
+                Told::service_account(cluster, directory)
             }
         }
+    }
+}
+
+impl Told {
+    fn kubeconfig(file: &Path) -> Self {
+        Self {
+            upstream: json!({"kubeconfig": file}),
+            environment: Vec::new(),
+        }
+    }
+
+    fn service_account(cluster: &Cluster, directory: &Path) -> Result<Self> {
+        let url = cluster.api_url();
+        let address = url.trim_start_matches("https://").rsplit_once(':');
+        let (host, port) = address.context("an API server without a port")?;
+        Ok(Self {
+            upstream: json!({"service_account_dir": directory}),
+            environment: vec![
+                format!("KUBERNETES_SERVICE_HOST={host}"),
+                format!("KUBERNETES_SERVICE_PORT={port}"),
+            ],
+        })
     }
 }
 
@@ -165,7 +205,7 @@ async fn start_server(
 
 impl Tunnel {
     /// Registers an agent and starts it.
-    async fn add(&mut self, name: &str, kubeconfig: &Path, extra: &str) -> Result<()> {
+    async fn add(&mut self, name: &str, told: &Told, extra: &str) -> Result<()> {
         let created: Value =
             serde_json::from_str(&self.cli(&["agent", "create", "--json", name]).await?)?;
         let text = |key: &str| {
@@ -173,8 +213,7 @@ impl Tunnel {
             text.with_context(|| format!("`agent create` prints no {key}"))
         };
         let (_, pin) = text("command")?.rsplit_once("--pin ").context("no pin")?;
-        self.join(name, (text("token")?, pin), kubeconfig, extra)
-            .await
+        self.enlist(name, (text("token")?, pin), told, extra).await
     }
 
     /// Starts the agent that was registered as `name`, with the token and pin that it got.
@@ -185,6 +224,17 @@ impl Tunnel {
         kubeconfig: &Path,
         extra: &str,
     ) -> Result<()> {
+        let told = Told::kubeconfig(kubeconfig);
+        self.enlist(name, (token, pin), &told, extra).await
+    }
+
+    async fn enlist(
+        &mut self,
+        name: &str,
+        (token, pin): (&str, &str),
+        told: &Told,
+        extra: &str,
+    ) -> Result<()> {
         let index = self.agents.len();
         let token_file = self.folder.path(&format!("agent-{index}.token"));
         files::write_secret(&token_file, token)?;
@@ -192,7 +242,7 @@ impl Tunnel {
             "server": self.agents_addr().to_string(),
             "pin": pin.trim(),
             "token": {"file": token_file},
-            "upstream": {"kubeconfig": kubeconfig},
+            "upstream": told.upstream,
             "log": {"format": "json"},
             "ops": "off",
         });
@@ -200,10 +250,18 @@ impl Tunnel {
         let file = self
             .folder
             .write(&format!("agent-{index}.yaml"), &file.to_string())?;
+        let (program, file) = (self.programs.agent.display(), file.display());
+        let run = [
+            program.to_string(),
+            "run".to_owned(),
+            format!("--config={file}"),
+        ];
+        let words = told.environment.iter().chain(&run).map(String::as_str);
         let agent = Program::new(
             "ci-tunnel-agent",
-            &self.programs.agent,
-            &["run", "--config", &file.display().to_string()],
+            // Of its own, for the variables.
+            Path::new("env"),
+            &words.collect::<Vec<_>>(),
             self.logs.join(format!("agent-{index}.log")),
             "",
         );
