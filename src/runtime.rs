@@ -1,6 +1,7 @@
 //! What a long-running process needs besides its work: signals, draining, logs, readiness, the operator's port.
 
 pub mod backoff;
+pub mod causes;
 pub mod drain;
 pub mod ops;
 pub mod ready;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ci_tunnel::runtime::causes::with_causes;
 use clap::Parser;
 
 #[global_allocator]
@@ -11,7 +12,7 @@ fn main() -> ExitCode {
     match ci_tunnel_agent::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -105,6 +105,8 @@ pub struct Timeouts {
 pub enum Error {
     #[error(transparent)]
     Load(#[from] load::Error),
+    #[error("{}: {error}", file.display())]
+    In { file: PathBuf, error: Box<Self> },
     #[error("{0}")]
     Quic(#[from] ci_tunnel::config::net::Error),
     #[error(
@@ -209,7 +211,13 @@ impl Config {
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
         let config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
-        config.check()?;
+        config.check().map_err(|error| match file {
+            Some(file) => Error::In {
+                file: file.to_owned(),
+                error: Box::new(error),
+            },
+            None => error,
+        })?;
         Ok(config)
     }
 

@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ci_tunnel::protocol::head::{RequestHead, RequestKind, ResponseHead};
+use ci_tunnel::protocol::code::Code;
+use ci_tunnel::protocol::head::{Cause, Failure, RequestHead, RequestKind, ResponseHead};
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use ci_tunnel::runtime::drain;
+use ci_tunnel::transport::stream;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -443,6 +445,18 @@ fn cut_reject(live: &live::Guard) -> Reject {
 fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Duration) -> Reject {
     match error {
         forward::Error::Failure(failure) => Reject::Agent { agent, failure },
+        forward::Error::Lost(stream::Error::Reset(Code::UpstreamBroken)) => {
+            // The agent had begun to answer; the reset overtook the head.
+            let message = format!("{}, before its answer was here", Code::UpstreamBroken);
+            Reject::Agent {
+                agent,
+                failure: Failure {
+                    cause: Cause::Unreachable,
+                    message,
+                },
+            }
+        }
+        forward::Error::Lost(stream::Error::Reset(Code::Protocol)) => Reject::AgentBroken { agent },
         forward::Error::Lost(_) => Reject::AgentLost { agent, safe },
         forward::Error::Protocol => Reject::AgentBroken { agent },
         forward::Error::Timeout => Reject::NoAnswer { agent, after },

@@ -2,7 +2,7 @@
 
 use http::header::{
     CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// The WebSocket subprotocol in which browsers send a bearer token to an API server.
@@ -27,12 +27,12 @@ pub fn clean_response_headers(headers: &mut HeaderMap) {
     remove(headers, |name| hop_by_hop(name) || is_cors(name));
 }
 
-/// Whether a header is for one connection only (RFC 9110, section 7.6.1).
+/// Whether a header is for one connection only (RFC 9110, section 7.6.1). `Trailer` is not: trailers that it does not
+/// announce are lost over HTTP/1.1.
 #[must_use]
 pub fn hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TE
-        || *name == TRAILER
         || *name == TRANSFER_ENCODING
         || *name == UPGRADE
         || *name == PROXY_AUTHENTICATE

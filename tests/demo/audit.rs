@@ -47,20 +47,23 @@ fn row(line: &Value) -> String {
     } else {
         resource
     };
-    let end = match &line["end"] {
-        Value::String(end) => end.clone(),
-        other => other.to_string(),
-    };
     let row = format!(
-        "{:6}  {:6}  {:26}  {:14}  {:19}  {:>5}  {end}",
+        "{:6}  {:6}  {:26}  {:14}  {:19}  {:>5}  {}",
         line["status"].to_string(),
         text(&line["verb"]),
         shown,
         text(&line["namespace"]),
         text(&line["kubernetes"]["as"]),
         line["duration_ms"].to_string(),
+        ending(&line["end"]),
     );
     row.trim_end().to_owned()
+}
+
+/// `complete`, or `refused: why`.
+fn ending(end: &Value) -> String {
+    let detailed = end.as_object().and_then(|end| end.iter().next());
+    detailed.map_or_else(|| text(end), |(how, why)| format!("{how}: {}", text(why)))
 }
 
 fn resource_of(line: &Value) -> String {

@@ -36,9 +36,11 @@ async fn demo() -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        told = tell() => told.map(|()| ExitCode::SUCCESS),
+        // A Ctrl-C also ends what the demo runs: that is no failure of it.
+        biased;
         _ = interrupt.recv() => Ok(interrupted()),
         _ = terminate.recv() => Ok(interrupted()),
+        told = tell() => told.map(|()| ExitCode::SUCCESS),
     }
 }
 

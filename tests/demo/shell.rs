@@ -137,10 +137,11 @@ impl Shell {
 }
 
 impl Running {
-    /// Shows what the command writes, until a line has this text.
-    pub(crate) async fn show_until(&mut self, text: &str) -> Result<()> {
-        let found = self.process.wait_for_line(text, |line| line.contains(text));
-        let found = found.await;
+    /// Shows what the command writes, until a line has all these texts.
+    pub(crate) async fn show_until(&mut self, texts: &[&str]) -> Result<()> {
+        let wanted = |line: &str| texts.iter().all(|text| line.contains(text));
+        let what = format!("a line with {texts:?}");
+        let found = self.process.wait_for_line(&what, wanted).await;
         self.show();
         found.map(drop)
     }

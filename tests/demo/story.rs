@@ -38,7 +38,7 @@ async fn chapters(place: &Place, tunnel: &mut Tunnel) -> Result<()> {
     agent(place, tunnel, &shell, &folder).await?;
     rules(tunnel, &shell, &names).await?;
     job(tunnel, &mut shell, &names).await?;
-    requests(&shell, &names, &folder).await?;
+    requests(place, &shell, &names, &folder).await?;
     watching(&mut shell, &folder).await?;
     inside_a_pod(place, &mut shell).await?;
     refusal(tunnel, &shell, &names).await?;
@@ -161,7 +161,7 @@ async fn job(tunnel: &Tunnel, shell: &mut Shell, names: &Names) -> Result<()> {
         .map(drop)
 }
 
-async fn requests(shell: &Shell, names: &Names, folder: &Path) -> Result<()> {
+async fn requests(place: &Place, shell: &Shell, names: &Names, folder: &Path) -> Result<()> {
     shell.heading("6. kubectl, through the tunnel, as this very job");
     let whoami = shell.run("kubectl auth whoami").await?;
     let group = format!("gitlab:project:{}", names.project_id);
@@ -173,24 +173,32 @@ async fn requests(shell: &Shell, names: &Names, folder: &Path) -> Result<()> {
     let wait = "kubectl wait --for=condition=Ready pod/hello --timeout=120s";
     shell.run(wait).await?;
     let pods = shell.run("kubectl get pods -A").await?;
-    expect(&pods, &[&names.namespace, "hello", "Running"])
+    expect(&pods, &[&names.namespace, "hello", "Running"])?;
+    if matches!(place, Place::Real { .. }) {
+        let denied = shell.refused("kubectl get nodes").await?;
+        expect(
+            &denied,
+            &["\"gitlab:ci_job:4711\" cannot list resource \"nodes\""],
+        )?;
+    }
+    Ok(())
 }
 
 async fn watching(shell: &mut Shell, folder: &Path) -> Result<()> {
     shell.heading("7. A watch, which sees at once what happens");
     fs::write(folder.join("world.yaml"), pod("world"))?;
     let mut watch = shell.start("kubectl get pods --watch")?;
-    watch.show_until("hello").await?;
+    watch.show_until(&["hello", "Running"]).await?;
     shell.run("kubectl apply -f world.yaml").await?;
     shell.remark("the watch:");
-    watch.show_until("world").await
+    watch.show_until(&["world", "Running"]).await
 }
 
 async fn inside_a_pod(place: &Place, shell: &mut Shell) -> Result<()> {
     shell.heading("8. Logs as they are written, and a command inside the pod");
     place.log("hello", "a line of before")?;
     let mut logs = shell.start("kubectl logs --follow hello")?;
-    logs.show_until("").await?;
+    logs.show_until(&[]).await?;
     for number in 1..=2 {
         let known = logs.lines();
         place.log(

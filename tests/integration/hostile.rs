@@ -134,7 +134,8 @@ const BEFORE: &str = "/small?honest=before";
 const AFTER: &str = "/small?honest=after";
 
 async fn honest(front: &Front<'_>, client: &Client, target: &str) -> Result<Received> {
-    let response = client.get(target).await?;
+    // Not a kept connection: a silent case outlasts what the front keeps idle ones for.
+    let response = client.connect().await?.get(target).await?;
     ensure!(
         response.status() == 200,
         "an honest request got {}: {:?}",

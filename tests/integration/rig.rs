@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ci_tunnel_tests::apiserver::{ApiServer, Options};
 use ci_tunnel_tests::client::{Client, Http, Raw};
 use ci_tunnel_tests::tunnel::Tunnel;
@@ -95,7 +97,24 @@ impl Rig {
 
     /// Registers an agent that nobody starts and that has no configuration; its id.
     pub async fn another_agent(&self, name: &str) -> Result<u64> {
-        agent_id(&self.tunnel.cli(&["agent", "create", name, "--json"]).await?)
+        agent_id(
+            &self
+                .tunnel
+                .cli(&["agent", "create", name, "--json"])
+                .await?,
+        )
+    }
+
+    /// Makes a job token void.
+    pub async fn revoke(&self, job: &str) -> Result<()> {
+        let payload = job.split('.').nth(1).context("a token of three parts")?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .context("a token's claims")?;
+        let claims: Value = serde_json::from_slice(&payload)?;
+        let id = claims["jti"].as_str().context("a token's id")?;
+        let revoke = ["job-token", "revoke", id];
+        self.tunnel.cli(&revoke).await.map(drop)
     }
 
     /// Starts another API server where the one that is dropped here was; it is a stranger to the agent.
@@ -132,11 +151,4 @@ fn agent_id(shown: &str) -> Result<u64> {
 }
 
 /// The flags of the job.
-pub const JOB: [&str; 6] = [
-    "--project",
-    "acme/shop",
-    "--job-id",
-    "7",
-    "--user",
-    "ann",
-];
+pub const JOB: [&str; 6] = ["--project", "acme/shop", "--job-id", "7", "--user", "ann"];

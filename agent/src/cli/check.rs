@@ -1,12 +1,15 @@
 //! `check`: one line for each thing that the agent needs, from its file to its rights in the cluster.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
+use ci_tunnel::runtime::causes::with_causes;
+use ci_tunnel::transport::endpoint::Connection;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -50,7 +53,7 @@ impl Report<'_> {
         self.tell("FAIL", name, text);
     }
 
-    fn note<T, E: std::fmt::Display>(
+    fn note<T, E: Into<anyhow::Error>>(
         &mut self,
         name: &str,
         good: &str,
@@ -62,7 +65,7 @@ impl Report<'_> {
                 Some(value)
             }
             Err(error) => {
-                self.fails(name, &format!("{error:#}"));
+                self.fails(name, &with_causes(error.into().as_ref()));
                 None
             }
         }
@@ -72,7 +75,7 @@ impl Report<'_> {
 /// Says that there is no usable configuration, so that nothing else could be looked at.
 pub(super) fn unusable(error: &anyhow::Error, out: &mut (dyn Write + Send)) -> bool {
     let mut report = Report { out, healthy: true };
-    report.fails("file", &format!("{error:#}"));
+    report.fails("file", &with_causes(error.as_ref()));
     report.healthy
 }
 
@@ -87,7 +90,7 @@ pub(super) async fn all(config: &Config, out: &mut (dyn Write + Send)) -> bool {
             Some(upstream)
         }
         Err(error) => {
-            report.fails("credentials", &format!("{error:#}"));
+            report.fails("credentials", &with_causes(error.as_ref()));
             None
         }
     };
@@ -110,6 +113,18 @@ async fn server_side(
     upstream: Option<&Arc<Upstream>>,
     report: &mut Report<'_>,
 ) {
+    if server.host.parse::<IpAddr>().is_err() {
+        match connect::resolve(&server).await {
+            Ok(found) => {
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|address| address.ip().to_string())
+                    .collect();
+                report.holds("DNS", &format!("{} is {}", server.host, found.join(", ")));
+            }
+            Err(error) => return report.fails("DNS", &with_causes(&error)),
+        }
+    }
     let (address, connection) = match connect::probe(&server).await {
         Ok(connected) => connected,
         Err(error) => return report.fails("server", &format!("{}: {error}", config.server)),
@@ -122,13 +137,22 @@ async fn server_side(
             config.server
         ),
     );
-    let Some(upstream) = upstream else {
-        connection.close(Code::Done, "check");
-        return report.fails(
+    match upstream {
+        Some(upstream) => admission(config, &connection, upstream, report).await,
+        None => report.fails(
             "admission",
             "not tried: there are no credentials for an API server",
-        );
-    };
+        ),
+    }
+    connection.close(Code::Done, "check");
+}
+
+async fn admission(
+    config: &Config,
+    connection: &Connection,
+    upstream: &Arc<Upstream>,
+    report: &mut Report<'_>,
+) {
     let metrics = Metrics::new(&mut Registry::default());
     let (_findings, health) = watch::channel(Health::default());
     let shared = Arc::new(Shared {
@@ -156,7 +180,6 @@ async fn server_side(
             ),
         );
     }
-    connection.close(Code::Done, "check");
 }
 
 async fn cluster_side(upstream: &Arc<Upstream>, report: &mut Report<'_>) {

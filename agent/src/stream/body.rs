@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use ci_tunnel::kube;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::stream::{Piece, Receiver};
 use http_body_util::BodyExt;
@@ -49,7 +50,11 @@ impl hyper::body::Body for Streaming {
                 self.bytes.inc_by(data.len() as u64);
                 Some(Ok(Frame::data(data)))
             }
-            Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Piece::Trailers(mut trailers)) => {
+                // As little as a head may they say who somebody is.
+                kube::clean_request_headers(&mut trailers);
+                Some(Ok(Frame::trailers(trailers)))
+            }
             Err(error) => Some(Err(error.into())),
         })
     }

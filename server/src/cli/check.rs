@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
+use ci_tunnel::runtime::causes::with_causes;
+
 use crate::app;
 use crate::config::{Config, Error};
 use crate::configrepo;
@@ -46,9 +48,9 @@ impl<W: Write> Report<'_, W> {
         writeln!(self.out, "warning {what}: {detail}")
     }
 
-    fn failed(&mut self, what: &str, error: &dyn std::error::Error) -> io::Result<()> {
+    fn failed(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Result<()> {
         self.healthy = false;
-        writeln!(self.out, "FAILED  {what}: {error}")
+        writeln!(self.out, "FAILED  {what}: {}", with_causes(error))
     }
 }
 

@@ -92,6 +92,7 @@ fn requests_lose_identities_and_hop_by_hop_headers() {
     let expected = [
         ("accept", "application/json"),
         ("content-length", "2"),
+        ("trailer", "x"),
         ("warning", "kept"),
         ("warning", "twice"),
     ];

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -10,8 +11,9 @@ use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -19,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::body::{Boxed, empty};
-use crate::deadline::within;
+use crate::deadline::{DEADLINE, within, within_time};
 use crate::pki;
 
 /// A version of HTTP.
@@ -49,8 +51,12 @@ struct Origin {
 pub struct Connection {
     origin: Arc<Origin>,
     sender: Sender,
-    task: JoinSet<()>,
+    tasks: Tasks,
 }
+
+/// What drives a connection: hyper's own tasks too, so that it can be cut whatever still holds a part of it.
+#[derive(Debug, Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 #[derive(Debug)]
 enum Sender {
@@ -147,23 +153,23 @@ impl Origin {
             .await
             .context("TLS handshake")?;
         let io = TokioIo::new(stream);
-        let mut task = JoinSet::new();
+        let tasks = Tasks::default();
         let sender = match self.http {
             Http::One => {
                 let (sender, connection) = http1::handshake(io).await?;
-                task.spawn(async move { drop(connection.with_upgrades().await) });
+                tasks.execute(async move { drop(connection.with_upgrades().await) });
                 Sender::One(sender)
             }
             Http::Two => {
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-                task.spawn(async move { drop(connection.await) });
+                let (sender, connection) = http2::handshake(tasks.clone(), io).await?;
+                tasks.execute(async move { drop(connection.await) });
                 Sender::Two(sender)
             }
         };
         Ok(Connection {
             origin: Arc::clone(self),
             sender,
-            task,
+            tasks,
         })
     }
 
@@ -185,6 +191,15 @@ impl Connection {
 
     /// Waits for the head of the answer, which may come before the body is sent.
     pub async fn send(&mut self, request: Request<Boxed>) -> Result<Response<Incoming>> {
+        self.send_within(DEADLINE, request).await
+    }
+
+    /// The same for an answer that may take this long.
+    pub async fn send_within(
+        &mut self,
+        limit: Duration,
+        request: Request<Boxed>,
+    ) -> Result<Response<Incoming>> {
         let what = format!("an answer to {} {}", request.method(), request.uri());
         let answer = async {
             match &mut self.sender {
@@ -198,11 +213,16 @@ impl Connection {
                 }
             }
         };
-        within(&what, answer).await?.context(what)
+        within_time(limit, &what, answer).await?.context(what)
     }
 
     pub async fn get(&mut self, target: &str) -> Result<Response<Bytes>> {
         let request = self.request(Method::GET, target).body(empty())?;
+        self.whole(request).await
+    }
+
+    /// Sends, and waits for all of the answer.
+    pub async fn whole(&mut self, request: Request<Boxed>) -> Result<Response<Bytes>> {
         whole(self.send(request).await?).await
     }
 
@@ -222,8 +242,9 @@ impl Connection {
     }
 
     /// Cuts the connection, whatever runs on it.
-    pub async fn cut(mut self) {
-        self.task.shutdown().await;
+    pub async fn cut(self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.0.lock().unwrap());
+        tasks.shutdown().await;
     }
 
     pub fn is_closed(&self) -> bool {
@@ -241,6 +262,12 @@ impl Connection {
     }
 }
 
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        self.0.lock().unwrap().spawn(future);
+    }
+}
+
 impl Switched {
     /// The raw connection; an error when the server did not switch.
     pub fn io(self) -> Result<TokioIo<Upgraded>> {
@@ -251,7 +278,8 @@ impl Switched {
     }
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>> {
+/// The answer with all of its body.
+pub async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>> {
     let (head, body) = response.into_parts();
     let body = within("the rest of the answer", body.collect())
         .await?

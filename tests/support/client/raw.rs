@@ -120,7 +120,7 @@ impl Raw {
         let Some(head) = self.until(b"\r\n\r\n").await else {
             return Ok(None);
         };
-        let head = String::from_utf8(head).context("the head of the answer")?;
+        let head = String::from_utf8_lossy(&head);
         let mut lines = head.trim_end().split("\r\n");
         let status = lines
             .next()

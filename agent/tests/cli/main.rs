@@ -1,0 +1,7 @@
+//! The agent's executable from outside: what its help lists, what it says of mistakes, how it ends.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod messages;
+mod place;
+mod run;
