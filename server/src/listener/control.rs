@@ -99,7 +99,7 @@ async fn talk(
             },
             () = listener.drain.draining(), if !told => {
                 told = true;
-                session.drain();
+                // The session stays in use: requests that were accepted before the drain have nobody else.
                 send(&mut sender, &Message::Drain { grace: listener.drain_grace }).await?;
             }
         }
