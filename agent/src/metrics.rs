@@ -54,9 +54,9 @@ struct Ended {
     outcome: &'static str,
 }
 
+/// `up`: towards the API server; `down`: back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Moved {
-    /// `up` (to the API server) or `down` (from it), as in the server's metrics.
     direction: &'static str,
 }
 

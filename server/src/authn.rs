@@ -73,7 +73,7 @@ pub struct TokenId(pub String);
 /// A credential that was found good, and what it says.
 #[derive(Debug, Clone)]
 pub struct Authenticated {
-    pub identity: JobIdentity,
+    pub identity: Arc<JobIdentity>,
     pub token: TokenId,
     /// The tokens it was got with: revoking one of these revokes it.
     pub parents: Vec<TokenId>,
@@ -169,10 +169,10 @@ impl Authenticator {
     fn authenticated(&self, claims: signed::Claims) -> Authenticated {
         let expires_at = claims.expires_at();
         Authenticated {
-            identity: JobIdentity {
+            identity: Arc::new(JobIdentity {
                 expires_at: Some(expires_at),
                 ..claims.job
-            },
+            }),
             token: claims.jti,
             parents: claims.parents,
             bound_agent: claims.agent,
@@ -188,13 +188,14 @@ impl Authenticated {
     /// # Errors
     /// It has expired, or it or one that it was got with has been revoked.
     pub fn still_valid(&self) -> Result<(), Error> {
-        if self.expires_at <= SystemTime::now() {
-            Err(Error::Expired)
-        } else if self
+        // The revocation first: it cuts what runs, which the end of the credential's time does not.
+        if self
             .revocations
             .hold_any(std::iter::once(&self.token).chain(&self.parents))
         {
             Err(Error::Revoked)
+        } else if self.expires_at <= SystemTime::now() {
+            Err(Error::Expired)
         } else {
             Ok(())
         }

@@ -2,6 +2,8 @@
 //!
 //! Whatever a credential does not say is `None`, and an unknown never satisfies a condition.
 
+mod time;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -61,7 +63,7 @@ pub struct JobIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_environment: Option<String>,
     /// When the credential ends.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time")]
     pub expires_at: Option<SystemTime>,
 }
 
@@ -240,45 +242,5 @@ impl fmt::Display for AgentId {
 impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.project, self.name)
-    }
-}
-
-/// A time as people and log collectors read it: `2026-01-31T12:00:00Z`.
-mod timestamp {
-    use std::time::SystemTime;
-
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &Option<SystemTime>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let time = time.and_then(|time| Timestamp::try_from(time).ok());
-        time.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<SystemTime>, D::Error> {
-        Ok(Option::<Timestamp>::deserialize(deserializer)?.map(SystemTime::from))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_credential_is_written_as_a_time() {
-        let text =
-            r#"{"provider":"local","project":{"path":"a/b"},"expires_at":"2027-01-15T08:00:00Z"}"#;
-        let job: JobIdentity = serde_json::from_str(text).unwrap();
-        let end = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        assert_eq!(job.expires_at, Some(end));
-        let written = serde_json::to_value(&job).unwrap();
-        assert_eq!(written["expires_at"], "2027-01-15T08:00:00Z");
     }
 }

@@ -1,9 +1,11 @@
 //! What runs both ways at once: exec, attach, port-forward, cp, each over WebSocket and over SPDY; and logs.
 
 mod attach;
+mod cancel;
 mod copy;
 mod exec;
 mod forward;
+mod idle;
 mod logs;
 
 use anyhow::Result;

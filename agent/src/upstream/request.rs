@@ -1,7 +1,7 @@
 //! A request on its way to the API server: target, headers and what the agent adds.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -45,6 +45,10 @@ impl Outgoing {
         if let Some(protocol) = &self.upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, protocol.clone());
+        } else {
+            // Whoever does not hear this may keep its trailers (RFC 9110, section 10.1.4).
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.insert(CONNECTION, HeaderValue::from_static("TE"));
         }
         Ok(request)
     }

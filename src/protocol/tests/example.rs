@@ -39,6 +39,7 @@ fn the_hello_is_as_documented() {
         version: "0.1.0".to_owned(),
         pod: Some("agent-0".to_owned()),
         kubernetes_version: None,
+        probe: false,
     })
     .encode(&mut out);
     assert_eq!(hex(&out), documented("hello"));
