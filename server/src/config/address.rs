@@ -1,17 +1,32 @@
 //! Hosts, ports and URLs as people write them.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::de::{Deserializer, Error, Visitor};
 
 /// Reads a field that says where to listen.
 pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
-        D::Error::custom(format_args!(
-            "{text:?} is not an address to listen on: write IP:PORT, as 0.0.0.0:8154 or [::]:8154"
-        ))
-    })
+    deserializer.deserialize_str(Listen)
+}
+
+// A visitor, since what is wrong is told with the field's own path only while it is read.
+struct Listen;
+
+impl Visitor<'_> for Listen {
+    type Value = SocketAddr;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address to listen on, as 0.0.0.0:8154 or [::]:8154")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<SocketAddr, E> {
+        text.parse().map_err(|_| {
+            E::custom(format_args!(
+                "{text:?} is not an address to listen on: write IP:PORT, as 0.0.0.0:8154 or [::]:8154"
+            ))
+        })
+    }
 }
 
 /// The host of `https://host[:port]`.
