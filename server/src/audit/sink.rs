@@ -65,12 +65,15 @@ pub struct Audit {
 pub struct Writer {
     thread: JoinHandle<()>,
     lines: SyncSender<Entry>,
+    state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
     failing: AtomicBool,
     refuse: bool,
+    /// Set before the entry that says so, which a full queue does not take and a failing thread does not read.
+    stopping: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ impl Audit {
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
             refuse: config.on_failure == OnFailure::Refuse,
+            stopping: AtomicBool::new(false),
         });
         let (lines, queue) = sync_channel(QUEUE);
         let writing = Writing {
@@ -120,10 +124,15 @@ impl Audit {
             .map_err(Error::Thread)?;
         let audit = Self {
             lines: lines.clone(),
-            state,
+            state: Arc::clone(&state),
             metrics,
         };
-        Ok((audit, Writer { thread, lines }))
+        let writer = Writer {
+            thread,
+            lines,
+            state,
+        };
+        Ok((audit, writer))
     }
 
     /// Opens the record of a request.
@@ -161,9 +170,12 @@ impl Audit {
 }
 
 impl Writer {
-    /// Writes what is queued and ends the thread.
+    /// Writes what is queued, if the output takes it, and ends the thread.
     pub fn finish(self) {
-        let _ = self.lines.send(Entry::Stop);
+        self.state.stopping.store(true, Ordering::SeqCst);
+        // A full queue keeps the thread from sleeping, so that it needs no entry to see the mark.
+        let _ = self.lines.try_send(Entry::Stop);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
@@ -188,7 +200,7 @@ impl Writing {
                 if !self.state.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, output = ?self.output, "audit lines can not be written; they wait");
                 }
-                if stopping {
+                if self.stopping() {
                     tracing::error!(bytes = pending.len(), "audit lines are lost at the end");
                     return;
                 }
@@ -202,10 +214,18 @@ impl Writing {
         }
     }
 
+    fn stopping(&self) -> bool {
+        self.state.stopping.load(Ordering::SeqCst)
+    }
+
     /// Waits for lines and takes all that are there; true when told to stop.
     fn collect(&mut self, pending: &mut Vec<u8>) -> bool {
         // Without senders there is nobody left to stop for.
-        let mut next = Some(self.queue.recv().unwrap_or(Entry::Stop));
+        let mut next = Some(if self.stopping() {
+            self.queue.try_recv().unwrap_or(Entry::Stop)
+        } else {
+            self.queue.recv().unwrap_or(Entry::Stop)
+        });
         std::thread::park_timeout(GATHER);
         loop {
             match next {
@@ -277,5 +297,26 @@ fn open(output: &Output) -> Result<Option<File>, Error> {
                 path: path.clone(),
                 source,
             }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_takes_nothing_does_not_keep_the_program_from_ending() {
+        let config = Config {
+            output: Some(Output::File("/dev/full".into())),
+            on_failure: OnFailure::Refuse,
+        };
+        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let (audit, writer) = Audit::start(&config, Path::new("."), metrics).unwrap();
+        drop(audit.open("1".to_owned(), None));
+        while audit.is_healthy() {
+            std::thread::yield_now();
+        }
+        assert!(!audit.permits_requests());
+        writer.finish();
     }
 }
