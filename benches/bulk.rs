@@ -11,6 +11,7 @@ use crate::client::{Http, Target};
 use crate::payload::Payload;
 use crate::report::Report;
 use crate::tunnel::{Pids, Tunnel};
+use crate::usage::Cpu;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -20,8 +21,7 @@ enum Direction {
 
 struct Sample {
     elapsed: Duration,
-    server_cpu: Duration,
-    agent_cpu: Duration,
+    cpu: Cpu,
 }
 
 const CASES: [(&str, Direction, u64); 4] = [
@@ -32,9 +32,10 @@ const CASES: [(&str, Direction, u64); 4] = [
 ];
 const GIB: u64 = 1 << 30;
 
-/// Each transfer, direct and through the tunnel right after it.
-pub async fn bench(tunnel: &Tunnel, report: &mut Report) -> Result<()> {
-    for (name, direction, streams) in CASES {
+/// Each transfer whose name contains `only`, direct and through the tunnel right after it.
+pub async fn bench(tunnel: &Tunnel, only: &str, report: &mut Report) -> Result<()> {
+    let wanted = CASES.into_iter().filter(|(name, ..)| name.contains(only));
+    for (name, direction, streams) in wanted {
         let direct = run(&tunnel.direct, direction, streams, tunnel.pids).await?;
         let through = run(&tunnel.tunnel, direction, streams, tunnel.pids).await?;
         let speed = |sample: &Sample| GIB as f64 / 1e6 / sample.elapsed.as_secs_f64();
@@ -42,13 +43,18 @@ pub async fn bench(tunnel: &Tunnel, report: &mut Report) -> Result<()> {
         report.add(&format!("{name}_tunnel"), speed(&through), "MB/s");
         let ratio = speed(&through) / speed(&direct);
         report.add(&format!("{name}_ratio"), ratio, "of_direct");
-        let (server, agent) = (
-            through.server_cpu.as_secs_f64(),
-            through.agent_cpu.as_secs_f64(),
+        report.add(
+            &format!("{name}_cpu_ratio"),
+            direct.cpu.total().as_secs_f64() / through.cpu.total().as_secs_f64(),
+            "of_direct",
         );
-        report.add(&format!("{name}_server_cpu"), server, "s/GiB");
-        report.add(&format!("{name}_agent_cpu"), agent, "s/GiB");
-        report.add(&format!("{name}_cpu"), server + agent, "s/GiB");
+        for (process, cpu) in [
+            ("server_cpu", through.cpu.server),
+            ("agent_cpu", through.cpu.agent),
+            ("cpu", through.cpu.tunnel()),
+        ] {
+            report.add(&format!("{name}_{process}"), cpu.as_secs_f64(), "s/GiB");
+        }
     }
     Ok(())
 }
@@ -74,8 +80,7 @@ async fn run(
             .await?;
         connections.push(connection);
     }
-    let cpu = || Ok::<_, anyhow::Error>((pids.server.cpu()?, pids.agent.cpu()?));
-    let (before, begin) = (cpu()?, Instant::now());
+    let (before, begin) = (Cpu::now(pids)?, Instant::now());
     let mut transfers = JoinSet::new();
     for mut connection in connections {
         let (target, ask) = (Arc::clone(target), ask.clone());
@@ -95,10 +100,8 @@ async fn run(
     while let Some(ended) = transfers.join_next().await {
         ended??;
     }
-    let (elapsed, after) = (begin.elapsed(), cpu()?);
     Ok(Sample {
-        elapsed,
-        server_cpu: after.0.saturating_sub(before.0),
-        agent_cpu: after.1.saturating_sub(before.1),
+        elapsed: begin.elapsed(),
+        cpu: Cpu::now(pids)?.since(before),
     })
 }

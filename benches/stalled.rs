@@ -54,7 +54,7 @@ pub async fn bench(counts: &[usize], times: Times, report: &mut Report) -> Resul
             sample.failures as f64,
             "requests",
         );
-        let quiet = *quiet.get_or_insert(sample.quantile(0.99));
+        let quiet = *quiet.get_or_insert_with(|| sample.quantile(0.99));
         report.add(
             &format!("{name}_p99_ratio"),
             sample.quantile(0.99) / quiet,

@@ -4,9 +4,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::tunnel::Pids;
+
 /// A process whose use is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Pid(pub u32);
+
+/// Processor time of all who take part: what is left of the machine's speed is shared among them.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    pub client: Duration,
+    pub origin: Duration,
+    pub server: Duration,
+    pub agent: Duration,
+}
 
 /// Resident memory in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +56,36 @@ impl Pid {
             now: kib("VmRSS:").context("VmRSS")? * 1024,
             peak: kib("VmHWM:").context("VmHWM")? * 1024,
         })
+    }
+}
+
+impl Cpu {
+    /// What was used until now.
+    pub fn now(pids: Pids) -> Result<Self> {
+        Ok(Self {
+            client: Pid(std::process::id()).cpu()?,
+            origin: pids.origin.cpu()?,
+            server: pids.server.cpu()?,
+            agent: pids.agent.cpu()?,
+        })
+    }
+
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            client: self.client.saturating_sub(earlier.client),
+            origin: self.origin.saturating_sub(earlier.origin),
+            server: self.server.saturating_sub(earlier.server),
+            agent: self.agent.saturating_sub(earlier.agent),
+        }
+    }
+
+    /// Of server and agent.
+    pub fn tunnel(self) -> Duration {
+        self.server + self.agent
+    }
+
+    pub fn total(self) -> Duration {
+        self.client + self.origin + self.tunnel()
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ci_tunnel::config::net::LogConfig;
 use ci_tunnel::protocol::ALPN;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
@@ -188,15 +187,16 @@ fn shared(
             drain_timeout: config.drain_timeout,
             response_deadline: config.upstream.response_timeout,
         },
-        set_log_level: Box::new(set_log_level(level, config.log.clone())),
+        set_log_level: Box::new(set_log_level(level)),
     }
 }
 
-/// A level from the server wins over the file's for as long as the server names one.
-fn set_log_level(level: LogLevel, own: LogConfig) -> impl Fn(Option<&str>) + Send + Sync {
-    let before = Mutex::new(own.level.clone());
+/// A level from the server wins over the agent's own for as long as the server names one.
+fn set_log_level(level: LogLevel) -> impl Fn(Option<&str>) + Send + Sync {
+    let own = level.current();
+    let before = Mutex::new(own.clone());
     move |wanted| {
-        let wanted = wanted.unwrap_or(&own.level);
+        let wanted = wanted.unwrap_or(&own);
         let mut before = before
             .lock()
             .expect("no code panics while it holds this lock");

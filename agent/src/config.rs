@@ -44,7 +44,7 @@ pub enum Error {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
     /// The configuration file
-    #[arg(long, env = "CI_TUNNEL_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "CI_TUNNEL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The server to connect to
     #[arg(long, env = "CI_TUNNEL_SERVER", value_name = "HOST[:PORT]")]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use dial::Dialer;
-pub use dial::{Server, probe};
+pub use dial::{Server, probe, resolve};
 
 use crate::session::{self, End, Session, Shared};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ci_tunnel::protocol::head::Cause;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -54,15 +54,10 @@ struct Ended {
     outcome: &'static str,
 }
 
+/// `up`: towards the API server; `down`: back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Moved {
-    direction: Direction,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Direction {
-    Down,
-    Up,
+    direction: &'static str,
 }
 
 /// The agent's metrics. Handles that every request needs are looked up once.
@@ -90,12 +85,8 @@ impl Metrics {
             done: requests.get_or_create_owned(&Ended {
                 outcome: Outcome::Done.name(),
             }),
-            bytes_up: bytes.get_or_create_owned(&Moved {
-                direction: Direction::Up,
-            }),
-            bytes_down: bytes.get_or_create_owned(&Moved {
-                direction: Direction::Down,
-            }),
+            bytes_up: bytes.get_or_create_owned(&Moved { direction: "up" }),
+            bytes_down: bytes.get_or_create_owned(&Moved { direction: "down" }),
             response_head: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             requests,
             running: Gauge::default(),

@@ -18,7 +18,7 @@ use ci_tunnel::transport::splice;
 use ci_tunnel::transport::stream::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::{Instrument, debug, debug_span};
+use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::identity;
 use crate::metrics::{Metrics, Outcome};
@@ -77,6 +77,7 @@ pub async fn serve(mut sender: Sender, mut receiver: Receiver, context: Arc<Cont
         return running.ends(Outcome::Protocol);
     };
     let span = debug_span!("request", id = %head.request_id, method = %head.method);
+    let id = head.request_id.clone();
     async {
         let gone = sender.stopped();
         let exchange = exchange(head, &mut sender, receiver, &context);
@@ -86,7 +87,7 @@ pub async fn serve(mut sender: Sender, mut receiver: Receiver, context: Arc<Cont
             Some(code) = gone => Err(Error::Peer(stream::Error::Stopped(code))),
             result = exchange => result,
         };
-        let outcome = conclude(result, &mut sender).await;
+        let outcome = conclude(&id, result, &mut sender).await;
         if context.draining.is_draining() {
             let _ = timeout(ACKNOWLEDGE_DEADLINE, sender.stopped()).await;
         }
@@ -194,12 +195,12 @@ async fn answer(
 }
 
 /// Tells the server how its request ended, if that was not by the end of its response.
-async fn conclude(result: Result<Outcome, Error>, sender: &mut Sender) -> Outcome {
+async fn conclude(id: &str, result: Result<Outcome, Error>, sender: &mut Sender) -> Outcome {
     let error = match result {
         Ok(outcome) => return outcome,
         Err(error) => error,
     };
-    debug!(%error, "request failed");
+    debug!(request.id = id, %error, "request failed");
     match error {
         Error::Upstream(upstream::Error::Body(_)) => {
             sender.reset(Code::Cancelled);
@@ -210,7 +211,7 @@ async fn conclude(result: Result<Outcome, Error>, sender: &mut Sender) -> Outcom
             Outcome::Failed(error.cause())
         }
         Error::Refused(_) => {
-            tracing::warn!(%error, "request refused");
+            warn!(request.id = id, %error, "request refused");
             fail(sender, Cause::Refused, &error.to_string()).await;
             Outcome::Failed(Cause::Refused)
         }

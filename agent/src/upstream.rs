@@ -23,7 +23,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
-use tracing::warn;
 
 pub use connect::SocketBuffers;
 use credentials::{Credentials, Loaded};
@@ -110,7 +109,6 @@ impl Upstream {
             return Ok(answer);
         }
         self.counters.rejected.inc();
-        warn!(endpoint = %loaded.endpoint, "the API server did not accept the agent's credentials (401)");
         if self.credentials.rejected(&loaded).await && replayable {
             // A 401 did nothing, and there is another credential now.
             let loaded = self.credentials.current().await;

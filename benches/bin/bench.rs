@@ -18,6 +18,9 @@ struct Arguments {
     length: Length,
     /// Which benchmarks; all of them unless some are named
     parts: Vec<Part>,
+    /// Of small GETs and bulk, only the loads whose names contain this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Measure what lies beside this program, without building it first
     #[arg(long)]
     no_build: bool,
@@ -96,10 +99,10 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
             environment::load()
         );
         if wanted(Part::Small) {
-            small::bench(&tunnel, times, report).await?;
+            small::bench(&tunnel, times, &arguments.only, report).await?;
         }
         if wanted(Part::Bulk) {
-            bulk::bench(&tunnel, report).await?;
+            bulk::bench(&tunnel, &arguments.only, report).await?;
         }
     }
     for (process, pid) in [("server", tunnel.pids.server), ("agent", tunnel.pids.agent)] {

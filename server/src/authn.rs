@@ -73,7 +73,7 @@ pub struct TokenId(pub String);
 /// A credential that was found good, and what it says.
 #[derive(Debug, Clone)]
 pub struct Authenticated {
-    pub identity: JobIdentity,
+    pub identity: Arc<JobIdentity>,
     pub token: TokenId,
     /// The tokens it was got with: revoking one of these revokes it.
     pub parents: Vec<TokenId>,
@@ -169,10 +169,10 @@ impl Authenticator {
     fn authenticated(&self, claims: signed::Claims) -> Authenticated {
         let expires_at = claims.expires_at();
         Authenticated {
-            identity: JobIdentity {
+            identity: Arc::new(JobIdentity {
                 expires_at: Some(expires_at),
                 ..claims.job
-            },
+            }),
             token: claims.jti,
             parents: claims.parents,
             bound_agent: claims.agent,

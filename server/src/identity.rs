@@ -2,6 +2,8 @@
 //!
 //! Whatever a credential does not say is `None`, and an unknown never satisfies a condition.
 
+mod time;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -61,7 +63,7 @@ pub struct JobIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_environment: Option<String>,
     /// When the credential ends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time")]
     pub expires_at: Option<SystemTime>,
 }
 

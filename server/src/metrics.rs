@@ -13,7 +13,10 @@ pub struct Metrics {
     pub requests: Family<RequestLabels, Counter>,
     pub request_head_seconds: Histogram,
     pub requests_running: Gauge,
-    pub bytes: Family<DirectionLabels, Counter>,
+    bytes: Family<DirectionLabels, Counter>,
+    /// Of `bytes`, looked up once: every request counts here.
+    pub bytes_up: Counter,
+    pub bytes_down: Counter,
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
     pub agent_sessions: Gauge,
@@ -46,11 +49,14 @@ pub struct ReasonLabels {
 
 impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
+        let bytes = Family::<DirectionLabels, Counter>::default();
         let metrics = Self {
             requests: Family::default(),
             request_head_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             requests_running: Gauge::default(),
-            bytes: Family::default(),
+            bytes_up: bytes.get_or_create_owned(&DirectionLabels { direction: "up" }),
+            bytes_down: bytes.get_or_create_owned(&DirectionLabels { direction: "down" }),
+            bytes,
             refusals: Family::default(),
             cuts: Family::default(),
             agent_sessions: Gauge::default(),

@@ -33,7 +33,7 @@ use crate::agents::directory::Directory;
 use crate::audit::{Audit, Ending, Record};
 use crate::authn::{self, Authenticated, Authenticator, Credential};
 use crate::configrepo::Snapshot;
-use crate::identity::Agent;
+use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::routing::{self, Route, Router};
@@ -71,12 +71,11 @@ pub struct Proxy {
     pub drain: drain::Watcher,
 }
 
-/// A request that may run, and as whom.
+/// A request that may run.
 struct Permitted {
     agent: Arc<Agent>,
     live: live::Guard,
     slots: Slots,
-    identity: KubernetesIdentity,
 }
 
 impl Proxy {
@@ -120,11 +119,17 @@ impl Proxy {
         let who = self.authenticate(&credential).await?;
         record.job(&who.identity, who.token.as_str());
         let asked = request::asked_identity(request.headers())?;
-        let permitted = self.permit(&credential, who, asked, record)?;
+        let (permitted, identity) = self.permit(&credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;
         let client = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
-        let head = request_head(target, parts.headers, &permitted, record.request_id());
+        let head = request_head(
+            target,
+            parts.headers,
+            permitted.agent.id,
+            identity,
+            record.request_id(),
+        );
         self.forward(head, body, permitted, route, client, record)
             .await
     }
@@ -144,7 +149,7 @@ impl Proxy {
         who: Arc<Authenticated>,
         asked: Option<KubernetesIdentity>,
         record: &mut Record,
-    ) -> Result<Permitted, Reject> {
+    ) -> Result<(Permitted, KubernetesIdentity), Reject> {
         let no_agent = || Reject::NoAgent {
             agent: credential.agent.to_string(),
         };
@@ -173,12 +178,8 @@ impl Proxy {
         {
             return Err(Reject::Cut(why.message));
         }
-        Ok(Permitted {
-            agent,
-            live,
-            slots,
-            identity,
-        })
+        let permitted = Permitted { agent, live, slots };
+        Ok((permitted, identity))
     }
 
     /// Why a running request may not go on; `None` if it may.
@@ -218,13 +219,13 @@ impl Proxy {
 
     async fn route(&self, permitted: &Permitted, record: &mut Record) -> Result<Route, Reject> {
         let cut = permitted.live.cut();
-        let agent = permitted.agent.to_string();
+        let agent = || permitted.agent.to_string();
         tokio::select! {
             biased;
             route = self.router.open(permitted.agent.id) => {
                 let route = route.map_err(|error| match error {
-                    routing::Error::Absent { since } => Reject::AgentAway { agent, since },
-                    routing::Error::NoStream => Reject::NoStream { agent },
+                    routing::Error::Absent { since } => Reject::AgentAway { agent: agent(), since },
+                    routing::Error::NoStream => Reject::NoStream { agent: agent() },
                 })?;
                 record.session(route.session);
                 Ok(route)
@@ -242,10 +243,10 @@ impl Proxy {
         client: hyper::upgrade::OnUpgrade,
         record: &Record,
     ) -> Result<Carried, Reject> {
-        let agent = permitted.agent.to_string();
+        let agent = Arc::clone(&permitted.agent);
         let safe = is_safe(&head);
         let late = self.config.response_head_timeout;
-        let rejected = |error| forward_reject(error, agent.clone(), safe, late);
+        let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
         let cut = permitted.live.cut();
         let upload = forward::Uploading {
             sent: record.sent(),
@@ -269,7 +270,11 @@ impl Proxy {
             {
                 Some(client)
             }
-            _ => return Err(Reject::AgentBroken { agent }),
+            _ => {
+                return Err(Reject::AgentBroken {
+                    agent: agent.to_string(),
+                });
+            }
         };
         let head_only = head.method == Method::HEAD;
         Ok(Carried {
@@ -402,18 +407,19 @@ fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> 
 fn request_head(
     target: Target,
     mut headers: HeaderMap,
-    permitted: &Permitted,
+    agent: AgentId,
+    identity: KubernetesIdentity,
     request_id: &str,
 ) -> RequestHead {
     request::clean(&mut headers);
     RequestHead {
-        agent: permitted.agent.id.0,
+        agent: agent.0,
         request_id: request_id.to_owned(),
         method: target.method,
         target: target.target,
         headers,
         kind: target.kind,
-        identity: permitted.identity.clone(),
+        identity,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Receiver {
     buffer: Bytes,
     /// Payload of the current DATA frame that is still to come.
     remaining: u64,
+    /// Whether much has come at once: most streams carry one packet or two each way, and room for more costs them time.
+    bulk: bool,
     ended: bool,
     abort: Code,
 }
@@ -67,8 +69,9 @@ pub enum Piece {
 /// Payloads up to this size are copied behind their frame's header: one buffer is cheaper than two.
 const COPY_LIMIT: usize = 2 * 1024;
 
-/// How many received packets are joined into one piece.
-const JOIN: usize = 32;
+/// How many received packets are joined into one piece, at first and once a stream was seen to have more.
+const JOIN_FEW: usize = 4;
+const JOIN_MANY: usize = 32;
 
 impl Sender {
     pub(super) fn new(inner: quinn::SendStream) -> Self {
@@ -175,6 +178,7 @@ impl Receiver {
             inner,
             buffer: Bytes::new(),
             remaining: 0,
+            bulk: false,
             ended: false,
             abort: Code::Cancelled,
         }
@@ -295,7 +299,15 @@ impl Receiver {
 
     /// Puts what has arrived behind the buffer; `false` at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        let mut chunks = [const { Bytes::new() }; JOIN];
+        if self.bulk {
+            self.poll_join::<JOIN_MANY>(cx)
+        } else {
+            self.poll_join::<JOIN_FEW>(cx)
+        }
+    }
+
+    fn poll_join<const LIMIT: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        let mut chunks = [const { Bytes::new() }; LIMIT];
         // The future holds no state between polls: a new one each time is what quinn itself does.
         let count = match ready!(pin!(self.inner.read_chunks(&mut chunks)).poll(cx)) {
             Ok(Some(count)) => count,
@@ -308,6 +320,7 @@ impl Receiver {
                 return Poll::Ready(Err(read_error(error)));
             }
         };
+        self.bulk |= count == LIMIT;
         let chunks = &mut chunks[..count];
         if self.buffer.is_empty() && count == 1 {
             self.buffer = std::mem::take(&mut chunks[0]);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ci_tunnel_tests::apiserver::{ApiServer, Options};
 use ci_tunnel_tests::client::{Client, Http, Raw};
 use ci_tunnel_tests::tunnel::Tunnel;
@@ -101,6 +103,18 @@ impl Rig {
                 .cli(&["agent", "create", name, "--json"])
                 .await?,
         )
+    }
+
+    /// Makes a job token void.
+    pub async fn revoke(&self, job: &str) -> Result<()> {
+        let payload = job.split('.').nth(1).context("a token of three parts")?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .context("a token's claims")?;
+        let claims: Value = serde_json::from_slice(&payload)?;
+        let id = claims["jti"].as_str().context("a token's id")?;
+        let revoke = ["job-token", "revoke", id];
+        self.tunnel.cli(&revoke).await.map(drop)
     }
 
     /// Starts another API server where the one that is dropped here was; it is a stranger to the agent.

@@ -18,13 +18,13 @@ async fn a_list_of_50_megabytes_arrives_as_it_was_sent() -> Result<()> {
         return Ok(());
     };
     let namespace = ring.cluster.namespace("large").await?;
-    let admin = ring.cluster.kubectl();
+    let kubectl = ring.kubectl()?;
     for batch in 0..6 {
         let objects = (0..10).map(|index| {
             let text = format!("{index:01000}\n").repeat(850);
             config_map(&format!("large-{batch}-{index}"), json!({"text": text}))
         });
-        create(&admin, &namespace, objects.collect()).await?;
+        create(&kubectl, &namespace, objects.collect()).await?;
     }
     // One version of the list, whatever others write meanwhile.
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");

@@ -1,13 +1,18 @@
 //! A real cluster through a real server and a real agent, driven by the clients that jobs use.
 //!
-//! All tests share one cluster and one tunnel, and keep apart by namespace.
+//! Most tests share one cluster and one tunnel, and keep apart by namespace; those about rights share a second one, where
+//! nobody may do anything that no test allowed.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bulk;
+mod deploy;
 mod helm;
+mod identity;
+mod installed;
 mod proxy;
 mod python;
 mod ring;
 mod upgrades;
+mod verbs;
 mod watch;

@@ -37,10 +37,12 @@ impl Ring {
                 .map_err(|error| format!("{error:#}"))
         };
         let ring = RING.get_or_init(start).await.as_ref();
-        Some(
-            ring.map_err(|error| anyhow!("{error}"))
-                .expect("the tunnel starts"),
-        )
+        let ring = ring
+            .map_err(|error| anyhow!("{error}"))
+            .expect("the tunnel starts");
+        // Shown for failed tests only.
+        eprintln!("server and agent log to {}", ring.tunnel.logs().display());
+        Some(ring)
     }
 
     async fn start(cluster: &'static Cluster) -> Result<Self> {
@@ -49,6 +51,7 @@ impl Ring {
         let tunnel = Tunnel::builder()
             .agent("acme/infra:prod", config)
             .cluster(cluster)
+            .logs(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("kube"))
             .start()
             .await?;
         let job = [

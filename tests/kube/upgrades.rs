@@ -1,6 +1,7 @@
 //! What runs both ways at once: exec, attach, port-forward, cp, each over WebSocket and over SPDY; and logs.
 
 mod attach;
+mod cancel;
 mod copy;
 mod exec;
 mod forward;

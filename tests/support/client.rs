@@ -9,6 +9,6 @@ mod raw_h2;
 mod tests;
 
 pub use self::body::{Boxed, Feeder, empty, fed, full};
-pub use self::polite::{Client, Connection, Http, Switched};
+pub use self::polite::{Client, Connection, Http, Switched, whole};
 pub use self::raw::{Raw, RawResponse};
 pub use self::raw_h2::{Answer, Part, RawH2};

@@ -67,13 +67,22 @@ impl Cluster {
     /// The shared cluster, or `None` where there can be none and that is no failure: then
     /// `test` is said aloud to be skipped. Panics on failures.
     pub async fn shared_or_skip(test: &str) -> Option<&'static Self> {
+        if Self::is_to_be_skipped(test).await {
+            return None;
+        }
+        Some(Self::shared().await.expect("the shared cluster starts"))
+    }
+
+    /// Whether there can be no cluster here and that is no failure; then `test` is said aloud to
+    /// be skipped.
+    pub async fn is_to_be_skipped(test: &str) -> bool {
         match tokio::task::spawn_blocking(binaries).await {
             Ok(Err(missing)) if missing.may_skip() => {
                 // Not `eprintln`, which is shown for failed tests only.
                 let _ = writeln!(stderr(), "SKIPPED {test}: {missing}");
-                None
+                true
             }
-            _ => Some(Self::shared().await.expect("the shared cluster starts")),
+            _ => false,
         }
     }
 

@@ -29,7 +29,7 @@ mod program;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub struct Tunnel {
     ca_pem: String,
     programs: files::Programs,
     files: AtomicUsize,
+    logs: PathBuf,
     folder: Folder,
 }
 
@@ -84,7 +85,7 @@ impl Tunnel {
     pub async fn start_agent(&self, name: &str) -> Result<()> {
         let index = self.index(name)?;
         let number = self.number();
-        let replica = self.agents[index].again(&self.folder.path(&format!("replica-{number}.log")));
+        let replica = self.agents[index].again(&self.logs.join(format!("replica-{number}.log")));
         replica.start().await?;
         self.replicas.lock().unwrap().push(replica);
         Ok(())
@@ -207,6 +208,11 @@ impl Tunnel {
     pub async fn restart_server(&self) -> Result<()> {
         self.server.restart().await?;
         files::addresses(&self.server).map(drop)
+    }
+
+    /// The folder of the programs' logs.
+    pub fn logs(&self) -> &Path {
+        &self.logs
     }
 
     /// The end of each program's log, for people.

@@ -1,6 +1,7 @@
 //! `check`: one line for each thing that the agent needs, from its file to its rights in the cluster.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::causes::with_causes;
+use ci_tunnel::transport::endpoint::Connection;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -111,6 +113,18 @@ async fn server_side(
     upstream: Option<&Arc<Upstream>>,
     report: &mut Report<'_>,
 ) {
+    if server.host.parse::<IpAddr>().is_err() {
+        match connect::resolve(&server).await {
+            Ok(found) => {
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|address| address.ip().to_string())
+                    .collect();
+                report.holds("DNS", &format!("{} is {}", server.host, found.join(", ")));
+            }
+            Err(error) => return report.fails("DNS", &with_causes(&error)),
+        }
+    }
     let (address, connection) = match connect::probe(&server).await {
         Ok(connected) => connected,
         Err(error) => return report.fails("server", &format!("{}: {error}", config.server)),
@@ -123,13 +137,22 @@ async fn server_side(
             config.server
         ),
     );
-    let Some(upstream) = upstream else {
-        connection.close(Code::Done, "check");
-        return report.fails(
+    match upstream {
+        Some(upstream) => admission(config, &connection, upstream, report).await,
+        None => report.fails(
             "admission",
             "not tried: there are no credentials for an API server",
-        );
-    };
+        ),
+    }
+    connection.close(Code::Done, "check");
+}
+
+async fn admission(
+    config: &Config,
+    connection: &Connection,
+    upstream: &Arc<Upstream>,
+    report: &mut Report<'_>,
+) {
     let metrics = Metrics::new(&mut Registry::default());
     let (_findings, health) = watch::channel(Health::default());
     let shared = Arc::new(Shared {
@@ -157,7 +180,6 @@ async fn server_side(
             ),
         );
     }
-    connection.close(Code::Done, "check");
 }
 
 async fn cluster_side(upstream: &Arc<Upstream>, report: &mut Report<'_>) {

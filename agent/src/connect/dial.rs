@@ -158,7 +158,11 @@ pub async fn probe(server: &Server) -> Result<(SocketAddr, Connection), Error> {
     Err(last)
 }
 
-async fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Error> {
+/// The server's addresses.
+///
+/// # Errors
+/// There are none, or not in time.
+pub async fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Error> {
     let host = || server.host.clone();
     let resolve = tokio::net::lookup_host((server.host.as_str(), server.port));
     let addresses: Vec<_> = match timeout(RESOLVE_DEADLINE, resolve).await {

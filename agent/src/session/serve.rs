@@ -10,7 +10,7 @@ use ci_tunnel::runtime::drain::Notice;
 use ci_tunnel::transport::endpoint::{Closed, Connection};
 use ci_tunnel::transport::stream::{self as transport, Receiver, Sender};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -107,10 +107,10 @@ impl Serving {
                 biased;
                 message = self.control.next() => self.on_message(message).await,
                 accepted = self.connection.accept() => match accepted {
-                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
+                    Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
                     Err(_) => Err(Broken::Lost),
                 },
-                Some(ended) = self.streams.join_next() => { log_panic(ended); Ok(()) }
+                Some(ended) = self.streams.join_next() => { self.on_ended(ended); Ok(()) }
                 _ = heartbeat.tick() => self.beat().await,
                 Ok(()) = self.health.changed() => self.tell_health().await,
             };
@@ -137,12 +137,12 @@ impl Serving {
                 message = self.control.next() => self.on_message(message).await,
                 // What the server opened before it learned of the drain is served like the rest.
                 accepted = self.connection.accept() => match accepted {
-                    Ok((sender, receiver)) => { self.begin(sender, receiver); Ok(()) }
+                    Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
                     Err(_) => Err(Broken::Lost),
                 },
                 Some(ended) = self.streams.join_next() => {
                     quiet_since = Instant::now();
-                    log_panic(ended);
+                    self.on_ended(ended);
                     Ok(())
                 }
                 () = sleep_until(quiet), if idle => return None,
@@ -163,6 +163,31 @@ impl Serving {
         self.connection
             .close(Code::Restarting, "the agent is restarting");
         None
+    }
+
+    /// Takes every stream that is there with one wake-up: under load they come by the dozen.
+    async fn begin_all(&mut self, sender: Sender, receiver: Receiver) {
+        self.begin(sender, receiver);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = self.connection.accept() => accepted,
+                () = std::future::ready(()) => return,
+            };
+            match accepted {
+                Ok((sender, receiver)) => self.begin(sender, receiver),
+                // Whoever accepts next hears it too.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes all that have ended with one wake-up.
+    fn on_ended(&mut self, ended: Result<(), JoinError>) {
+        log_panic(ended);
+        while let Some(ended) = self.streams.try_join_next() {
+            log_panic(ended);
+        }
     }
 
     fn begin(&mut self, sender: Sender, receiver: Receiver) {
@@ -231,7 +256,7 @@ enum Broken {
     Silent,
 }
 
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -12,7 +12,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
 use super::{Context, Error, response};
-use crate::metrics::Outcome;
+use crate::metrics::{Metrics, Outcome};
 use crate::upstream::{self, Answer};
 
 /// Relays the answer to a request to switch to `protocol`. Anything but its `101` is an ordinary response, after which
@@ -55,12 +55,25 @@ async fn run(
     context: &Context,
 ) -> Result<Outcome, Error> {
     let _counted = context.metrics.upgraded();
-    let mut bytes = splice::Counters::default();
+    let mut moved = Moved {
+        bytes: splice::Counters::default(),
+        metrics: &context.metrics,
+    };
     // hyper keeps what came right behind the 101 and gives it first.
-    let result = splice(TokioIo::new(upgraded), sender, receiver, &mut bytes).await;
-    context.metrics.raw_bytes(bytes.received, bytes.sent);
-    result?;
+    splice(TokioIo::new(upgraded), sender, receiver, &mut moved.bytes).await?;
     Ok(Outcome::Done)
+}
+
+/// Counts what was moved however the splice ends; a client that leaves ends it by dropping it.
+struct Moved<'a> {
+    bytes: splice::Counters,
+    metrics: &'a Metrics,
+}
+
+impl Drop for Moved<'_> {
+    fn drop(&mut self) {
+        self.metrics.raw_bytes(self.bytes.received, self.bytes.sent);
+    }
 }
 
 fn verify(asked: &HeaderValue, headers: &HeaderMap) -> Result<(), String> {

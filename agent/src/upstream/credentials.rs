@@ -16,6 +16,8 @@ use super::{incluster, kubeconfig};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often a refused credential makes the agent load everything again, plugins included, at most.
 const FORCE_EVERY: Duration = Duration::from_secs(10);
+/// How often refused credentials are worth a line in the log.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 /// What a credential plugin may take.
 const PLUGIN_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -88,6 +90,7 @@ struct State {
     files: Files,
     checked: Instant,
     forced: Option<Instant>,
+    warned: Option<Instant>,
 }
 
 impl Credentials {
@@ -100,6 +103,7 @@ impl Credentials {
             files,
             checked: Instant::now(),
             forced: None,
+            warned: None,
         };
         Ok(Self {
             source,
@@ -128,6 +132,10 @@ impl Credentials {
     pub async fn rejected(&self, used: &Arc<Loaded>) -> bool {
         let due = {
             let mut state = self.state();
+            if state.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                state.warned = Some(Instant::now());
+                warn!(endpoint = %used.endpoint, "the API server does not accept the agent's credentials (401)");
+            }
             let plugin = matches!(self.source, Source::Kubeconfig(_));
             let force = plugin && state.forced.is_none_or(|at| at.elapsed() >= FORCE_EVERY);
             if force {

@@ -38,19 +38,23 @@ impl Connection {
     }
 
     fn trusts(&self, tls: Option<&Arc<Tls>>) -> bool {
-        match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(made), Some(current)) => Arc::ptr_eq(made, current),
-            _ => false,
-        }
+        same(self.tls.as_ref(), tls)
     }
 }
 
 /// Bounded; what does not fit is closed.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<VecDeque<(Instant, Connection)>>,
+    idle: Mutex<Idle>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The longest idle first.
+    connections: VecDeque<(Instant, Connection)>,
+    /// What the last one was asked for with.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Pool {
@@ -64,10 +68,14 @@ impl Pool {
     /// An open connection made under `tls`, if there is one. All others made under another one are closed.
     pub(super) fn take(&self, tls: Option<&Arc<Tls>>) -> Option<Connection> {
         let mut idle = self.idle();
-        idle.retain(|(since, connection)| {
-            since.elapsed() < IDLE_LIMIT && connection.sender.is_ready() && connection.trusts(tls)
-        });
-        idle.pop_back().map(|(_, connection)| connection)
+        idle.close_old();
+        idle.keep_trusted(tls);
+        while let Some((_, connection)) = idle.connections.pop_back() {
+            if connection.sender.is_ready() && connection.trusts(tls) {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// Takes a connection back once it can carry another request; closes it when that does not come.
@@ -76,19 +84,46 @@ impl Pool {
             return;
         }
         let mut idle = self.idle();
-        if idle.len() < self.limit {
-            idle.push_back((Instant::now(), connection));
+        if idle.connections.len() < self.limit {
+            idle.connections.push_back((Instant::now(), connection));
         }
     }
 
     /// How many connections wait.
     pub(super) fn len(&self) -> usize {
-        self.idle().len()
+        self.idle().connections.len()
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Instant, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle
             .lock()
             .expect("no code panics while it holds this lock")
+    }
+}
+
+impl Idle {
+    fn close_old(&mut self) {
+        let now = Instant::now();
+        let old = |(since, _): &(Instant, Connection)| now.duration_since(*since) >= IDLE_LIMIT;
+        while self.connections.front().is_some_and(old) {
+            self.connections.pop_front();
+        }
+    }
+
+    /// Looks at every connection only when `tls` is another one than last time.
+    fn keep_trusted(&mut self, tls: Option<&Arc<Tls>>) {
+        if !same(self.tls.as_ref(), tls) {
+            self.connections
+                .retain(|(_, connection)| connection.trusts(tls));
+            self.tls = tls.cloned();
+        }
+    }
+}
+
+fn same(one: Option<&Arc<Tls>>, other: Option<&Arc<Tls>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -112,6 +115,50 @@ pub(crate) fn kubeconfig_text(server: &str, cluster: &str, user: &str) -> String
          clusters: [{{name: k, cluster: {{server: '{server}', {cluster}}}}}]\n\
          users: [{{name: u, user: {user}}}]\n"
     )
+}
+
+/// An authority, a server for 127.0.0.1 with a certificate of it, and a client's certificate and key.
+pub(crate) struct Pki {
+    pub(crate) authority: String,
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) client: (String, String),
+}
+
+pub(crate) fn pki(clients_must_show: bool) -> Pki {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let signed = |names: &[&str]| {
+        let key = KeyPair::generate().unwrap();
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let certificate = CertificateParams::new(names).unwrap();
+        (certificate.signed_by(&key, &issuer).unwrap(), key)
+    };
+    let (server, server_key) = signed(&["127.0.0.1"]);
+    let (client, client_key) = signed(&["agent"]);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
+    let verifier = if clients_must_show {
+        verifier
+    } else {
+        verifier.allow_unauthenticated()
+    };
+    let mut config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![server.der().clone()],
+            PrivateKeyDer::try_from(server_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Pki {
+        authority: authority.pem(),
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        client: (client.pem(), client_key.serialize_pem()),
+    }
 }
 
 async fn follow<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, script: Script, seen: Arc<Seen>) {

@@ -1,14 +1,13 @@
 //! Requests against a scripted API server.
 
-use ci_tunnel::protocol::head::Cause;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use std::path::Path;
-use tokio_rustls::TlsAcceptor;
+
+use base64::Engine;
+use ci_tunnel::protocol::head::Cause;
 
 use super::credentials::Source;
 use super::incluster::{HOST_VARIABLE, PORT_VARIABLE, ServiceAccount};
-use super::testing::{Scripted, kubeconfig_text, upstream};
+use super::testing::{Scripted, kubeconfig_text, pki, upstream};
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -20,27 +19,6 @@ async fn get(upstream: &Arc<Upstream>) -> Result<StatusCode, Error> {
         .ask(Method::GET, "/api?x=%2F&y", None, DEADLINE)
         .await?;
     Ok(answer.status())
-}
-
-/// An authority, and a server certificate of it for 127.0.0.1.
-fn authority() -> (String, TlsAcceptor) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let authority = params.self_signed(&key).unwrap();
-    let issuer = Issuer::new(params, key);
-    let server_key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()])
-        .unwrap()
-        .signed_by(&server_key, &issuer)
-        .unwrap();
-    let key = PrivateKeyDer::try_from(server_key.serialize_der()).unwrap();
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![server.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (authority.pem(), TlsAcceptor::from(Arc::new(config)))
 }
 
 fn mounted(dir: &Path, token: &str, ca: &str, port: u16) -> Source {
@@ -122,23 +100,52 @@ async fn a_redirect_is_an_answer() {
 #[tokio::test]
 async fn tls_trusts_the_mounted_authority_and_follows_it() {
     let dir = tempfile::tempdir().unwrap();
-    let ((own, acceptor), (other, _)) = (authority(), authority());
-    let server = Scripted::start(vec![vec![OK], vec![OK]], Some(acceptor)).await;
-    let upstream = upstream(mounted(dir.path(), "one\n", &other, server.port)).await;
+    let (own, other) = (pki(false), pki(false));
+    let server = Scripted::start(vec![vec![OK], vec![OK]], Some(own.acceptor)).await;
+    let upstream = upstream(mounted(dir.path(), "one\n", &other.authority, server.port)).await;
     let error = get(&upstream).await.unwrap_err();
     assert_eq!(error.cause(), Cause::Untrusted, "{error}");
-    mounted(dir.path(), "two", &own, server.port);
+    mounted(dir.path(), "two", &own.authority, server.port);
     upstream.credentials.look_again();
     assert_eq!(get(&upstream).await.unwrap(), StatusCode::OK);
     assert!(server.heads()[0].contains("authorization: Bearer two\r\n"));
 }
 
 #[tokio::test]
+async fn a_kubeconfig_brings_authority_and_client_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = pki(true);
+    let server = Scripted::start(vec![vec![OK]], Some(pki.acceptor)).await;
+    std::fs::write(dir.path().join("ca.crt"), &pki.authority).unwrap();
+    let data = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+    let (certificate, key) = (data(&pki.client.0), data(&pki.client.1));
+    let user = format!("{{client-certificate-data: {certificate}, client-key-data: {key}}}");
+    let address = format!("https://127.0.0.1:{}", server.port);
+    let file = dir.path().join("kubeconfig");
+    std::fs::write(
+        &file,
+        kubeconfig_text(&address, "certificate-authority: ca.crt", &user),
+    )
+    .unwrap();
+    let upstream = upstream(Source::Kubeconfig(kubeconfig::Selection {
+        file,
+        context: None,
+    }))
+    .await;
+    assert_eq!(get(&upstream).await.unwrap(), StatusCode::OK);
+    assert!(!server.heads()[0].contains("authorization"));
+}
+
+#[tokio::test]
 async fn a_refused_token_is_read_again_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (ca, acceptor) = authority();
-    let server = Scripted::start(vec![vec![OK, REFUSED], vec![OK, REFUSED]], Some(acceptor)).await;
-    let upstream = upstream(mounted(dir.path(), "old", &ca, server.port)).await;
+    let pki = pki(false);
+    let server = Scripted::start(
+        vec![vec![OK, REFUSED], vec![OK, REFUSED]],
+        Some(pki.acceptor),
+    )
+    .await;
+    let upstream = upstream(mounted(dir.path(), "old", &pki.authority, server.port)).await;
     assert_eq!(get(&upstream).await.unwrap(), StatusCode::OK);
     std::fs::write(dir.path().join("token"), "newer").unwrap();
     // The first answer may be to either token: which one depends on how long ago the files were looked at.
@@ -209,6 +216,12 @@ async fn kubeconfigs_are_refused_with_field_and_file() {
             "{part}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_unreadable_kubeconfig_is_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kubeconfig");
     std::fs::write(&file, "users: [{name: u, user: {token: [hunter2]}}]").unwrap();
     let selection = kubeconfig::Selection {
         file: file.clone(),

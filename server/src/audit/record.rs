@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
-use crate::metrics::{DirectionLabels, RequestLabels};
+use crate::metrics::RequestLabels;
 
 /// The record of one request, open from its first byte. Dropping it writes the line, so that no way of ending is
 /// forgotten.
@@ -52,7 +52,7 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<JobIdentity>,
+    job: Option<Arc<JobIdentity>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     method: String,
@@ -106,6 +106,8 @@ struct KubernetesFields {
     groups: Vec<String>,
 }
 
+/// Most lines are shorter than this many bytes.
+const USUAL_LINE: usize = 2048;
 /// Names and paths longer than this are cut in the line.
 const MAX_TEXT: usize = 4096;
 
@@ -162,8 +164,8 @@ impl Record {
         });
     }
 
-    pub fn job(&mut self, job: &JobIdentity, token: &str) {
-        self.line.job = Some(job.clone());
+    pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
+        self.line.job = Some(Arc::clone(job));
         self.line.token = Some(token.to_owned());
     }
 
@@ -235,14 +237,8 @@ impl Record {
             code: self.line.status.unwrap_or(0),
         };
         metrics.requests.get_or_create(&labels).inc();
-        metrics
-            .bytes
-            .get_or_create(&DirectionLabels { direction: "up" })
-            .inc_by(self.line.bytes_up);
-        metrics
-            .bytes
-            .get_or_create(&DirectionLabels { direction: "down" })
-            .inc_by(self.line.bytes_down);
+        metrics.bytes_up.inc_by(self.line.bytes_up);
+        metrics.bytes_down.inc_by(self.line.bytes_down);
     }
 }
 
@@ -252,8 +248,9 @@ impl Drop for Record {
         self.line.duration_ms =
             u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.count();
-        match serde_json::to_vec(&self.line) {
-            Ok(mut line) => {
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        match serde_json::to_writer(&mut line, &self.line) {
+            Ok(()) => {
                 line.push(b'\n');
                 self.audit.write(line);
             }

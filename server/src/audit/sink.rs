@@ -85,6 +85,9 @@ enum Entry {
 
 /// Lines that wait for the disk: some seconds at full speed, 16 MiB at the usual length.
 const QUEUE: usize = 16 * 1024;
+/// How long lines gather before they are written. Waking the thread for each line would cost a busy server more than the
+/// line itself.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often a failing output is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -223,6 +226,7 @@ impl Writing {
         } else {
             self.queue.recv().unwrap_or(Entry::Stop)
         });
+        std::thread::park_timeout(GATHER);
         loop {
             match next {
                 Some(Entry::Line(line)) => pending.extend_from_slice(&line),

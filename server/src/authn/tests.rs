@@ -72,7 +72,7 @@ async fn a_job_token_says_whose_job_it_is() {
             .await
             .unwrap();
         assert_eq!(
-            authenticated.identity,
+            *authenticated.identity,
             JobIdentity {
                 expires_at: Some(issued.expires_at),
                 ..job()

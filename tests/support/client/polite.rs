@@ -218,6 +218,11 @@ impl Connection {
 
     pub async fn get(&mut self, target: &str) -> Result<Response<Bytes>> {
         let request = self.request(Method::GET, target).body(empty())?;
+        self.whole(request).await
+    }
+
+    /// Sends, and waits for all of the answer.
+    pub async fn whole(&mut self, request: Request<Boxed>) -> Result<Response<Bytes>> {
         whole(self.send(request).await?).await
     }
 
@@ -273,7 +278,8 @@ impl Switched {
     }
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>> {
+/// The answer with all of its body.
+pub async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>> {
     let (head, body) = response.into_parts();
     let body = within("the rest of the answer", body.collect())
         .await?

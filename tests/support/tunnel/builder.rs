@@ -19,6 +19,7 @@ pub struct Builder<'a> {
     agents: Vec<(String, String)>,
     upstream: Upstream<'a>,
     do_not_wait: bool,
+    logs: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +28,14 @@ enum Upstream<'a> {
     None,
     Cluster(&'a Cluster),
     Kubeconfig(PathBuf),
+    ServiceAccount(&'a Cluster, PathBuf),
+}
+
+/// How an agent is told of its API server.
+#[derive(Debug)]
+struct Told {
+    upstream: Value,
+    environment: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -65,6 +74,20 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Writes the programs' logs to this folder, where they outlive the test; those of an earlier run are removed.
+    #[must_use]
+    pub fn logs(mut self, folder: &Path) -> Self {
+        self.logs = Some(folder.to_owned());
+        self
+    }
+
+    /// The agents serve this cluster as pods of it do, whose service account is mounted at `directory`.
+    #[must_use]
+    pub fn service_account(mut self, cluster: &'a Cluster, directory: &Path) -> Self {
+        self.upstream = Upstream::ServiceAccount(cluster, directory.to_owned());
+        self
+    }
+
     /// Returns from [`Self::start`] without waiting for the agents to be connected.
     #[must_use]
     pub fn do_not_wait(mut self) -> Self {
@@ -76,13 +99,17 @@ impl<'a> Builder<'a> {
     pub async fn start(self) -> Result<Tunnel> {
         let folder = Folder::new("ci-tunnel-tunnel-")?;
         let programs = Programs::find()?;
+        let logs = match &self.logs {
+            Some(logs) => files::emptied(logs)?,
+            None => folder.subfolder("logs")?,
+        };
         folder.subfolder(files::STATE)?;
         folder.subfolder(files::REPOSITORIES)?;
         for (name, config) in &self.agents {
             files::replace(&files::config_file(&folder, name)?, config)?;
         }
         files::server_yaml(&folder, [0; 3], &self.server_yaml)?;
-        let (server, addresses) = start_server(&programs, &folder).await?;
+        let (server, addresses) = start_server(&programs, &folder, &logs).await?;
         let ports = [addresses.kubernetes_api, addresses.agents, addresses.ops];
         // For a server that is started again.
         files::server_yaml(
@@ -101,12 +128,13 @@ impl<'a> Builder<'a> {
             ca_pem: std::fs::read_to_string(ca_file).unwrap_or_default(),
             programs,
             files: AtomicUsize::new(0),
+            logs,
             folder,
         };
         if !self.agents.is_empty() {
-            let kubeconfig = self.upstream_kubeconfig(&tunnel.folder).await?;
+            let told = self.tell_upstream(&tunnel.folder).await?;
             for (name, _) in &self.agents {
-                tunnel.add(name, &kubeconfig, &self.agent_yaml).await?;
+                tunnel.add(name, &told, &self.agent_yaml).await?;
             }
         }
         if !self.do_not_wait {
@@ -118,27 +146,56 @@ impl<'a> Builder<'a> {
         Ok(tunnel)
     }
 
-    async fn upstream_kubeconfig(&self, folder: &Folder) -> Result<PathBuf> {
+    async fn tell_upstream(&self, folder: &Folder) -> Result<Told> {
         match &self.upstream {
             Upstream::None => bail!("the tunnel has no upstream: call cluster() or kubeconfig()"),
-            Upstream::Kubeconfig(file) => Ok(file.clone()),
+            Upstream::Kubeconfig(file) => Ok(Told::kubeconfig(file)),
             Upstream::Cluster(cluster) => {
                 let file = folder.path("agent.kubeconfig");
                 let account = Account::create(cluster).await?;
                 files::write_secret(&file, &account.kubeconfig(cluster))?;
-                Ok(file)
+                Ok(Told::kubeconfig(&file))
+            }
+            Upstream::ServiceAccount(cluster, directory) => {
+                Told::service_account(cluster, directory)
             }
         }
     }
 }
 
-async fn start_server(programs: &Programs, folder: &Folder) -> Result<(Program, Addresses)> {
+impl Told {
+    fn kubeconfig(file: &Path) -> Self {
+        Self {
+            upstream: json!({"kubeconfig": file}),
+            environment: Vec::new(),
+        }
+    }
+
+    fn service_account(cluster: &Cluster, directory: &Path) -> Result<Self> {
+        let url = cluster.api_url();
+        let address = url.trim_start_matches("https://").rsplit_once(':');
+        let (host, port) = address.context("an API server without a port")?;
+        Ok(Self {
+            upstream: json!({"service_account_dir": directory}),
+            environment: vec![
+                format!("KUBERNETES_SERVICE_HOST={host}"),
+                format!("KUBERNETES_SERVICE_PORT={port}"),
+            ],
+        })
+    }
+}
+
+async fn start_server(
+    programs: &Programs,
+    folder: &Folder,
+    logs: &Path,
+) -> Result<(Program, Addresses)> {
     let yaml = folder.path(files::SERVER_YAML).display().to_string();
     let server = Program::new(
         "ci-tunnel-server",
         &programs.server,
         &["--config", &yaml, "serve"],
-        folder.path("server.log"),
+        logs.join("server.log"),
         files::SERVING,
     );
     server.start().await?;
@@ -148,7 +205,7 @@ async fn start_server(programs: &Programs, folder: &Folder) -> Result<(Program, 
 
 impl Tunnel {
     /// Registers an agent and starts it.
-    async fn add(&mut self, name: &str, kubeconfig: &Path, extra: &str) -> Result<()> {
+    async fn add(&mut self, name: &str, told: &Told, extra: &str) -> Result<()> {
         let created: Value =
             serde_json::from_str(&self.cli(&["agent", "create", "--json", name]).await?)?;
         let text = |key: &str| {
@@ -156,8 +213,7 @@ impl Tunnel {
             text.with_context(|| format!("`agent create` prints no {key}"))
         };
         let (_, pin) = text("command")?.rsplit_once("--pin ").context("no pin")?;
-        self.join(name, (text("token")?, pin), kubeconfig, extra)
-            .await
+        self.enlist(name, (text("token")?, pin), told, extra).await
     }
 
     /// Starts the agent that was registered as `name`, with the token and pin that it got.
@@ -168,6 +224,17 @@ impl Tunnel {
         kubeconfig: &Path,
         extra: &str,
     ) -> Result<()> {
+        let told = Told::kubeconfig(kubeconfig);
+        self.enlist(name, (token, pin), &told, extra).await
+    }
+
+    async fn enlist(
+        &mut self,
+        name: &str,
+        (token, pin): (&str, &str),
+        told: &Told,
+        extra: &str,
+    ) -> Result<()> {
         let index = self.agents.len();
         let token_file = self.folder.path(&format!("agent-{index}.token"));
         files::write_secret(&token_file, token)?;
@@ -175,7 +242,7 @@ impl Tunnel {
             "server": self.agents_addr().to_string(),
             "pin": pin.trim(),
             "token": {"file": token_file},
-            "upstream": {"kubeconfig": kubeconfig},
+            "upstream": told.upstream,
             "log": {"format": "json"},
             "ops": "off",
         });
@@ -183,11 +250,19 @@ impl Tunnel {
         let file = self
             .folder
             .write(&format!("agent-{index}.yaml"), &file.to_string())?;
+        let (program, file) = (self.programs.agent.display(), file.display());
+        let run = [
+            program.to_string(),
+            "run".to_owned(),
+            format!("--config={file}"),
+        ];
+        let words = told.environment.iter().chain(&run).map(String::as_str);
         let agent = Program::new(
             "ci-tunnel-agent",
-            &self.programs.agent,
-            &["run", "--config", &file.display().to_string()],
-            self.folder.path(&format!("agent-{index}.log")),
+            // Of its own, for the variables.
+            Path::new("env"),
+            &words.collect::<Vec<_>>(),
+            self.logs.join(format!("agent-{index}.log")),
             "",
         );
         agent.start().await?;

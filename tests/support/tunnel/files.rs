@@ -97,6 +97,14 @@ pub(super) fn write_secret(file: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("writing {}", file.display()))
 }
 
+/// Makes a folder, without what was in it before.
+pub(super) fn emptied(folder: &Path) -> Result<PathBuf> {
+    // It may not be there; whatever else is wrong with it, making it will say.
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder.to_owned())
+}
+
 /// Runs the server's command line.
 pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<String> {
     let what = format!("ci-tunnel-server {}", arguments.join(" "));
@@ -127,7 +135,7 @@ pub(super) fn addresses(server: &Program) -> Result<Addresses> {
     let line = line.context("the server does not say where it listens")?;
     let value: Value = serde_json::from_str(line).with_context(|| format!("log line {line}"))?;
     let address = |name: &str| {
-        let text = value["fields"][name].as_str().or(value[name].as_str());
+        let text = value[name].as_str();
         let text = text.with_context(|| format!("no {name} in {line}"))?;
         text.parse().with_context(|| format!("{name} in {line}"))
     };

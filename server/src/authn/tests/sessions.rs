@@ -11,7 +11,7 @@ async fn a_session_is_for_one_agent() {
         .await
         .unwrap();
     assert_eq!(
-        authenticated.identity,
+        *authenticated.identity,
         JobIdentity {
             expires_at: Some(session.expires_at),
             ..job()
