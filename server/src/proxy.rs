@@ -245,17 +245,24 @@ impl Proxy {
         record: &Record,
     ) -> Result<Carried, Reject> {
         let agent = Arc::clone(&permitted.agent);
-        let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let safe = is_safe(&head);
         let late = self.config.response_head_timeout;
         let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
-        let mut sent = forward::send(&head, body, route.sender, route.receiver, record.sent())
+        let cut = permitted.live.cut();
+        let upload = forward::Uploading {
+            sent: record.sent(),
+            cut: cut.clone(),
+        };
+        let mut sent = forward::send(&head, body, route.sender, route.receiver, upload)
             .await
             .map_err(rejected)?;
-        let cut = permitted.live.cut();
         let response = tokio::select! {
             biased;
             response = sent.response(late) => response.map_err(rejected)?,
-            () = cut.cancelled() => return Err(cut_reject(&permitted.live)),
+            () = cut.cancelled() => return Err(match cut_reject(&permitted.live) {
+                Reject::ShuttingDown if !safe => Reject::CutByRestart,
+                reject => reject,
+            }),
         };
         let upgrade = match (&head.kind, &response.upgrade) {
             (_, None) => None,
@@ -434,6 +441,11 @@ fn effective_identity(
             identity: "the agent".to_owned(),
         }),
     }
+}
+
+/// Whether the same request a second time does no harm. An upgrade may start a command, also by GET.
+fn is_safe(head: &RequestHead) -> bool {
+    head.method.is_safe() && !matches!(head.kind, RequestKind::Upgrade(_))
 }
 
 fn cut_reject(live: &live::Guard) -> Reject {

@@ -1,5 +1,7 @@
 //! The codec proven three ways: round trip, length, and arbitrary bytes that neither panic nor over-allocate.
 
+mod example;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};

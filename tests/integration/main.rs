@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod faults;
 mod forward;
 mod hostile;
 mod hostile_cases;

@@ -7,6 +7,7 @@
 
 mod bulk;
 mod deploy;
+mod faults;
 mod helm;
 mod identity;
 mod installed;

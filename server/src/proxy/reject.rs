@@ -59,6 +59,11 @@ pub enum Reject {
     Cut(String),
     #[error("this server is shutting down; try again")]
     ShuttingDown,
+    /// Sent already, and not safe to repeat.
+    #[error(
+        "this server is shutting down; the request was not repeated, and it may or may not have been carried out"
+    )]
+    CutByRestart,
     #[error("this server can not write its audit log, and is set to refuse requests until it can")]
     AuditUnavailable,
 }
@@ -154,6 +159,7 @@ impl Reject {
             Self::NoAnswer { .. } => form(StatusCode::GATEWAY_TIMEOUT, "no_answer"),
             Self::Cut(_) => form(StatusCode::FORBIDDEN, "cut"),
             Self::ShuttingDown => again("shutting_down"),
+            Self::CutByRestart => form(StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::AuditUnavailable => again("audit"),
         }
     }

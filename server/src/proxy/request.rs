@@ -123,7 +123,11 @@ fn kind<B: http_body::Body>(request: &Request<B>) -> Result<RequestKind, Reject>
     let protocols: Vec<_> = request.headers().get_all(UPGRADE).iter().collect();
     match (asked, protocols.as_slice()) {
         (true, [protocol]) if request.version() == Version::HTTP_11 => {
-            if request.body().is_end_stream() {
+            if !kube::may_switch_to(protocol) {
+                Err(Reject::Malformed(
+                    "an upgrade is carried to `websocket` and `SPDY/3.1` only".to_owned(),
+                ))
+            } else if request.body().is_end_stream() {
                 Ok(RequestKind::Upgrade((*protocol).clone()))
             } else {
                 Err(Reject::Malformed(
