@@ -130,13 +130,7 @@ async fn the_account_may_speak_as_others_and_nothing_else() -> Result<()> {
             "the agent's own account may {question}"
         );
     }
-    for what in [
-        "users",
-        "groups",
-        "serviceaccounts",
-        "uids.authentication.k8s.io",
-        "userextras.authentication.k8s.io/x",
-    ] {
+    for what in ["users", "groups", "serviceaccounts"] {
         assert!(
             can(&["impersonate", what]).await?,
             "the agent's account may not impersonate {what}"
@@ -185,6 +179,20 @@ async fn check_finds_all_well_in_the_pod() -> Result<()> {
         let output = within_time(Duration::from_secs(30), "the check", command.output()).await??;
         Ok::<_, anyhow::Error>((output.status.code(), String::from_utf8(output.stdout)?))
     };
+    // Jobs that run meanwhile do not feel it: nothing is sent to an agent that only looks.
+    let job = tunnel.job_token(&["--project=acme/plain"]).await?;
+    let client = tunnel.client_of(&tunnel.kubeconfig(&job, "").await?, Http::Two)?;
+    let (stop, count) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let requests = tokio::spawn(ask_until(client, Arc::clone(&stop), Arc::clone(&count)));
+    for _ in 0..5 {
+        assert_eq!(check(text("token")?).await?.0, Some(0));
+    }
+    stop.store(true, Ordering::Relaxed);
+    requests.await??;
+    assert!(count.load(Ordering::Relaxed) > 10, "{count:?}");
     let (code, report) = check(text("token")?).await?;
     assert_eq!(code, Some(0), "{report}");
     for says in [
@@ -338,7 +346,11 @@ async fn a_narrowed_role_lets_no_other_identity_through() -> Result<()> {
     };
     let who = whoami(&job("acme/shop", "42").await?).await?;
     assert_eq!(who["groups"][2], "gitlab:project:42", "{who}");
-    let text = refusal(&job("acme/evil", "43").await?, &["auth", "whoami"]).await?;
+    let text = refusal(
+        &job("acme/evil", "43").await?,
+        &["get", "--raw", "/api/v1/namespaces/default/pods"],
+    )
+    .await?;
     let says = "groups \"gitlab:project:43\" is forbidden: User \"system:serviceaccount:ci-tunnel:narrowed\" cannot impersonate";
     assert!(text.contains(says), "{text}");
     Ok(())

@@ -37,6 +37,15 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Running(Arc<Session>);
 
+/// Why no stream was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unopened {
+    /// The connection is gone; the registry is about to learn of it.
+    Gone,
+    /// The stream limit stayed reached.
+    Full,
+}
+
 impl Session {
     /// The token is dropped: nothing needs it any more.
     pub fn new(
@@ -67,15 +76,21 @@ impl Session {
         }
     }
 
-    /// Opens a request stream; `None` when the connection is gone or the stream limit stays reached for `deadline`.
-    pub async fn open(self: &Arc<Self>, deadline: Duration) -> Option<(Running, Sender, Receiver)> {
+    /// Opens a request stream.
+    ///
+    /// # Errors
+    /// The connection is gone, or the stream limit stays reached for `deadline`.
+    pub async fn open(
+        self: &Arc<Self>,
+        deadline: Duration,
+    ) -> Result<(Running, Sender, Receiver), Unopened> {
         self.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(Arc::clone(self));
-        let (sender, receiver) = tokio::time::timeout(deadline, self.connection.open())
-            .await
-            .ok()?
-            .ok()?;
-        Some((running, sender, receiver))
+        match tokio::time::timeout(deadline, self.connection.open()).await {
+            Ok(Ok((sender, receiver))) => Ok((running, sender, receiver)),
+            Ok(Err(_)) => Err(Unopened::Gone),
+            Err(_) => Err(Unopened::Full),
+        }
     }
 
     pub fn running(&self) -> usize {

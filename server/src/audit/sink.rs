@@ -58,12 +58,15 @@ pub struct Audit {
 pub struct Writer {
     thread: JoinHandle<()>,
     lines: SyncSender<Entry>,
+    state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
     failing: AtomicBool,
     refuse: bool,
+    /// Set before the entry that says so, which a full queue does not take and a failing thread does not read.
+    stopping: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -99,6 +102,7 @@ impl Audit {
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
             refuse: config.on_failure == OnFailure::Refuse,
+            stopping: AtomicBool::new(false),
         });
         let (lines, queue) = sync_channel(QUEUE);
         let writing = Writing {
@@ -113,10 +117,15 @@ impl Audit {
             .map_err(Error::Thread)?;
         let audit = Self {
             lines: lines.clone(),
-            state,
+            state: Arc::clone(&state),
             metrics,
         };
-        Ok((audit, Writer { thread, lines }))
+        let writer = Writer {
+            thread,
+            lines,
+            state,
+        };
+        Ok((audit, writer))
     }
 
     /// Opens the record of a request.
@@ -154,9 +163,12 @@ impl Audit {
 }
 
 impl Writer {
-    /// Writes what is queued and ends the thread.
+    /// Writes what is queued, if the output takes it, and ends the thread.
     pub fn finish(self) {
-        let _ = self.lines.send(Entry::Stop);
+        self.state.stopping.store(true, Ordering::SeqCst);
+        // A full queue keeps the thread from sleeping, so that it needs no entry to see the mark.
+        let _ = self.lines.try_send(Entry::Stop);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
@@ -181,7 +193,7 @@ impl Writing {
                 if !self.state.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, output = ?self.output, "audit lines can not be written; they wait");
                 }
-                if stopping {
+                if self.stopping() {
                     tracing::error!(bytes = pending.len(), "audit lines are lost at the end");
                     return;
                 }
@@ -195,10 +207,18 @@ impl Writing {
         }
     }
 
+    fn stopping(&self) -> bool {
+        self.state.stopping.load(Ordering::SeqCst)
+    }
+
     /// Waits for lines and takes all that are there; true when told to stop.
     fn collect(&mut self, pending: &mut Vec<u8>) -> bool {
         // Without senders there is nobody left to stop for.
-        let mut next = Some(self.queue.recv().unwrap_or(Entry::Stop));
+        let mut next = Some(if self.stopping() {
+            self.queue.try_recv().unwrap_or(Entry::Stop)
+        } else {
+            self.queue.recv().unwrap_or(Entry::Stop)
+        });
         std::thread::park_timeout(GATHER);
         loop {
             match next {
@@ -254,4 +274,25 @@ pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
         Output::File(path) => path.display().to_string(),
         Output::Stdout => "standard output".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_takes_nothing_does_not_keep_the_program_from_ending() {
+        let config = Config {
+            output: Some(Output::File("/dev/full".into())),
+            on_failure: OnFailure::Refuse,
+        };
+        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let (audit, writer) = Audit::start(&config, Path::new("."), metrics).unwrap();
+        drop(audit.open("1".to_owned(), None));
+        while audit.is_healthy() {
+            std::thread::yield_now();
+        }
+        assert!(!audit.permits_requests());
+        writer.finish();
+    }
 }

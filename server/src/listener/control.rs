@@ -1,5 +1,7 @@
 //! The control stream of an admitted agent, from welcome to the end of its session.
 
+use std::time::Duration;
+
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Configure, Message};
 use ci_tunnel::transport::stream::{self, Receiver, Sender};
@@ -10,6 +12,8 @@ use super::pings::{Due, Pings};
 use crate::agents::Session;
 use crate::identity::Agent;
 
+/// How long an agent that only looks may stay.
+const LOOK: Duration = Duration::from_secs(10);
 /// Control streams are served before requests.
 const PRIORITY: i32 = 100;
 
@@ -22,6 +26,9 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
         receiver,
     } = admitted;
     sender.set_priority(PRIORITY);
+    if session.hello.probe {
+        return let_look(&session, &agent).await;
+    }
     tracing::info!(
         agent.id = agent.id.0,
         %agent,
@@ -44,6 +51,13 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
     drop(registered);
     session.close(code, &reason);
     tracing::info!(agent.id = agent.id.0, %agent, reason, "agent disconnected");
+}
+
+/// Requests must not find it: it leaves as soon as it knows that it was admitted.
+async fn let_look(session: &Session, agent: &Agent) {
+    tracing::info!(agent.id = agent.id.0, %agent, "an agent asked whether it would be admitted");
+    let _ = tokio::time::timeout(LOOK, session.connection().closed()).await;
+    session.close(Code::Done, "the check is over");
 }
 
 /// Why there is nothing more to say.
@@ -85,7 +99,7 @@ async fn talk(
             },
             () = listener.drain.draining(), if !told => {
                 told = true;
-                session.drain();
+                // The session stays in use: requests that were accepted before the drain have nobody else.
                 send(&mut sender, &Message::Drain { grace: listener.drain_grace }).await?;
             }
         }

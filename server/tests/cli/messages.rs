@@ -250,10 +250,10 @@ async fn a_bad_file_is_named_with_its_field() {
         ),
         (
             "ops: {listen: nonsense}\n",
-            "ops.listen: invalid socket address syntax",
+            "ops.listen: \"nonsense\" is not an address to listen on: write IP:PORT",
         ),
         ("timeouts: {hold: soon}\n", "timeouts.hold: "),
-        ("threads: 0\n", "threads must be more than 0"),
+        ("threads: 0\n", "threads is 0: it must be from 1 to 1024"),
         (
             "kubernetes_api: {url: 'ftp://x'}\n",
             "kubernetes_api.url is \"ftp://x\": it must be `https://host`",
