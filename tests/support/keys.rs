@@ -47,7 +47,7 @@ fn inner(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                let path = format!("{path}.{}", key);
+                let path = format!("{path}.{key}");
                 inner(&path, value, paths);
                 paths.insert(path);
             }

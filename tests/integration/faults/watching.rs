@@ -54,6 +54,7 @@ impl Watching {
     }
 
     /// It breaks off, and does not just end; how long after `since`.
+    #[allow(clippy::wrong_self_convention)]
     pub async fn is_cut(mut self, since: Instant) -> Result<Duration> {
         loop {
             match within_time(LIMIT, "the watch to be cut", self.response.frame()).await? {
