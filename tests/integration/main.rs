@@ -8,6 +8,7 @@
     clippy::too_many_lines
 )]
 
+mod cuts;
 mod faults;
 mod forward;
 mod hostile;
