@@ -1,5 +1,5 @@
 //! `agent.yaml`: the shipped example shows every key, and every mistake is told with file and field.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../../tests/support/keys.rs"]
 mod keys;
@@ -37,7 +37,7 @@ fn the_example_loads_and_shows_every_key() {
             .map_or_else(|error| error.to_string(), |_| String::new())
     };
     let mut missing = missing(&shown(&text), &refusal);
-    // The two other forms of a secret; the example shows the recommended one.
+    // The other form of a secret; the example shows the recommended one.
     missing.retain(|key| key != "token.env");
     assert_eq!(missing, Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
 //! `server.yaml`: the shipped example shows every key and its default, and every mistake is told with file and field.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../../tests/support/keys.rs"]
 mod keys;
