@@ -91,6 +91,11 @@ impl Installed {
     }
 }
 
+/// The words of a command line without quotes.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// Whom the API server takes the caller for.
 pub(crate) async fn whoami(kubectl: &Kubectl) -> Result<Value> {
     let review: Value =

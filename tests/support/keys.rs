@@ -6,7 +6,7 @@ use ci_tunnel::config::load;
 use serde_json::Value;
 
 /// The keys that an example shows, active or commented out as `# key: value`, as paths: `kubernetes_api.url`.
-pub fn shown(text: &str) -> BTreeSet<String> {
+pub(crate) fn shown(text: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     let mut parents: Vec<(usize, String)> = Vec::new();
     for line in text.lines() {
@@ -28,7 +28,7 @@ pub fn shown(text: &str) -> BTreeSet<String> {
 }
 
 /// A key that is commented out, with its value.
-pub fn is_commented(line: &str) -> bool {
+pub(crate) fn is_commented(line: &str) -> bool {
     line.trim_start().starts_with("# ") && entry(line).is_some()
 }
 
@@ -47,7 +47,7 @@ fn inner(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                let path = format!("{path}.{}", key);
+                let path = format!("{path}.{key}");
                 inner(&path, value, paths);
                 paths.insert(path);
             }
@@ -63,7 +63,7 @@ fn inner(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
 
 /// The keys that the program knows and `shown` lacks. `refusal` is what it says to a file it refuses: an unknown key is
 /// put into each place in turn, and the answer lists those that are known there.
-pub fn missing(shown: &BTreeSet<String>, refusal: &dyn Fn(&str) -> String) -> Vec<String> {
+pub(crate) fn missing(shown: &BTreeSet<String>, refusal: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut missing = Vec::new();
     let mut places = vec![Vec::<String>::new()];
     while let Some(place) = places.pop() {

@@ -1,6 +1,6 @@
 //! Where audit lines go, and what happens when they can not.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ impl Audit {
             .output
             .clone()
             .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-        let file = open(&output)?;
+        let file = output.open()?;
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
             refuse: config.on_failure == OnFailure::Refuse,
@@ -253,7 +253,7 @@ impl Writing {
     }
 
     fn reopen(&mut self) {
-        match open(&self.output) {
+        match self.output.open() {
             Ok(file) => self.file = file,
             Err(error) => tracing::error!(%error, "the audit output could not be opened again"),
         }
@@ -269,28 +269,11 @@ pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
         .output
         .clone()
         .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-    open(&output)?;
+    output.open()?;
     Ok(match output {
         Output::File(path) => path.display().to_string(),
         Output::Stdout => "standard output".to_owned(),
     })
-}
-
-fn open(output: &Output) -> Result<Option<File>, Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    match output {
-        Output::Stdout => Ok(None),
-        Output::File(path) => OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map(Some)
-            .map_err(|source| Error::Open {
-                path: path.clone(),
-                source,
-            }),
-    }
 }
 
 #[cfg(test)]

@@ -229,7 +229,10 @@ async fn serve_http2<T>(
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        () = ends(&drain, requests, limits.head_timeout) => {
+        used = ends(&drain, requests, limits.head_timeout) => {
+            if !used {
+                return failed(&metrics, client, "http2", "no request in time");
+            }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -243,18 +246,21 @@ async fn serve_http2<T>(
     }
 }
 
-/// Waits until the server drains, no first request came in time, or none came for long.
-async fn ends(drain: &drain::Watcher, mut requests: watch::Receiver<()>, first: Duration) {
+/// Waits until the server drains or no request began for long. False: there was none at all, so not even the HTTP/2
+/// preface may be there, and a graceful end would wait for it.
+async fn ends(drain: &drain::Watcher, mut requests: watch::Receiver<()>, first: Duration) -> bool {
     let idle = async {
+        let mut used = false;
         let mut patience = first;
         while let Ok(Ok(())) = timeout(patience, requests.changed()).await {
-            patience = H2_IDLE;
+            (used, patience) = (true, H2_IDLE);
         }
+        used
     };
     tokio::select! {
         biased;
-        () = drain.draining() => {}
-        () = idle => {}
+        () = drain.draining() => true,
+        used = idle => used,
     }
 }
 

@@ -53,7 +53,7 @@ async fn killed() -> Result<()> {
         ),
         (502, false)
     );
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!(
         "agent killed: requests answered after {answered:?}, watch cut after {cut:?} (idle limit {IDLE:?})"
     );
@@ -136,7 +136,7 @@ async fn killed_and_started_again_at_once() -> Result<()> {
     }
     println!(
         "... and its watch was cut after {:?}",
-        watching.is_cut(begin).await?
+        watching.until_cut(begin).await?
     );
     Ok(())
 }
@@ -156,7 +156,7 @@ async fn restarted_during_a_watch() -> Result<()> {
     watching.gets_an_event(&rig).await?;
     let (status, cut) = tokio::join!(
         rig.tunnel.agent(0).wait(Duration::from_secs(10)),
-        watching.is_cut(begin)
+        watching.until_cut(begin)
     );
     println!(
         "agent told to end: ended with {}, watch cut after {:?}",

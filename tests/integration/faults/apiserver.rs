@@ -16,7 +16,7 @@ async fn away_and_back() -> Result<()> {
     assert_eq!(client.get("/small").await?.status(), 200);
     let begin = Instant::now();
     rig.stop_api().await;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     ensure!(cut < SOON, "cut after {cut:?}");
     assert_eq!(client.get("/small").await?.status(), 502);
     rig.api.restart().await?;

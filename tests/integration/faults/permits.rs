@@ -24,7 +24,7 @@ async fn an_agent_token_that_is_revoked() -> Result<()> {
     let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
     let begin = Instant::now();
     rig.tunnel.cli(&["agent", "token", "revoke", &id]).await?;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!("agent token revoked: watch cut after {cut:?}");
     ensure!(cut < LIMIT, "{cut:?}");
     let response = rig.client(Http::Two)?.get("/small").await?;
@@ -44,7 +44,7 @@ async fn a_job_token_that_is_revoked() -> Result<()> {
     let watching = Watching::begin(&rig, &job).await?;
     let begin = Instant::now();
     rig.revoke(&job).await?;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!("job token revoked: watch cut after {cut:?}");
     ensure!(cut < LIMIT, "{cut:?}");
     why(&rig, "token", "revoked").await?;
@@ -60,7 +60,7 @@ async fn an_agent_that_is_deleted() -> Result<()> {
     let watching = Watching::begin(&rig, &rig.job).await?;
     let begin = Instant::now();
     rig.tunnel.cli(&["agent", "delete", AGENT]).await?;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!("agent deleted: watch cut after {cut:?}");
     ensure!(cut < LIMIT, "{cut:?}");
     assert_eq!(rig.client(Http::Two)?.get("/small").await?.status(), 403);
@@ -93,7 +93,7 @@ async fn rules_that_change() -> Result<()> {
 
     let begin = Instant::now();
     file(&CONFIG.replace("acme/shop", "acme/other")).await?;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!("rules take the permit away: watch cut after {cut:?}");
     ensure!(cut < LIMIT, "{cut:?}");
     why(&rig, "rules", "acme/shop").await?;
@@ -103,7 +103,7 @@ async fn rules_that_change() -> Result<()> {
     let watching = Watching::begin(&rig, &rig.job).await?;
     let begin = Instant::now();
     file(&CONFIG.replace("ci_job", "ci_user")).await?;
-    let cut = watching.is_cut(begin).await?;
+    let cut = watching.until_cut(begin).await?;
     println!("rules give another identity: watch cut after {cut:?}");
     ensure!(cut < LIMIT, "{cut:?}");
     why(&rig, "identity", AGENT).await?;

@@ -42,7 +42,7 @@ async fn asked_to_end_with_a_watch_that_does_not() -> Result<()> {
     rig.tunnel.server().signal(Signal::Term)?;
     draining(&rig).await?;
     watching.gets_an_event(&rig).await?;
-    let (status, cut) = tokio::join!(rig.tunnel.server().wait(A_WHILE), watching.is_cut(begin));
+    let (status, cut) = tokio::join!(rig.tunnel.server().wait(A_WHILE), watching.until_cut(begin));
     let (status, cut) = (status?, cut?);
     println!(
         "drain of 1s is over: watch cut after {cut:?}, ended after {:?}",
@@ -71,7 +71,7 @@ async fn asked_to_end_twice() -> Result<()> {
     draining(&rig).await?;
     let begin = Instant::now();
     rig.tunnel.server().signal(Signal::Term)?;
-    let (status, cut) = tokio::join!(rig.tunnel.server().wait(A_WHILE), watching.is_cut(begin));
+    let (status, cut) = tokio::join!(rig.tunnel.server().wait(A_WHILE), watching.until_cut(begin));
     println!(
         "asked to end twice: watch cut after {:?}, ended with {} after {:?}",
         cut?,

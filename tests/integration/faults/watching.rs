@@ -54,7 +54,7 @@ impl Watching {
     }
 
     /// It breaks off, and does not just end; how long after `since`.
-    pub async fn is_cut(mut self, since: Instant) -> Result<Duration> {
+    pub async fn until_cut(mut self, since: Instant) -> Result<Duration> {
         loop {
             match within_time(LIMIT, "the watch to be cut", self.response.frame()).await? {
                 None => bail!("the watch ended as if it were whole"),

@@ -106,8 +106,7 @@ async fn bye(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
 
 async fn break_off(upgrade: OnUpgrade) -> io::Result<()> {
     let mut io = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
-    io.write_all(b"some").await?;
-    io.flush().await
+    io.read_u8().await.map(drop)
 }
 
 async fn swallow(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
