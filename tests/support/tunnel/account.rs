@@ -17,14 +17,7 @@ impl Account {
     pub async fn create(cluster: &Cluster) -> Result<Self> {
         let kubectl = cluster.kubectl();
         kubectl.apply(ACCOUNT).await?;
-        let create = [
-            "create",
-            "token",
-            "agent",
-            "-n",
-            "harness",
-            "--duration=2h",
-        ];
+        let create = ["create", "token", "agent", "-n", "harness", "--duration=2h"];
         let token = kubectl.run(create).await?;
         Ok(Self {
             token: token.trim().to_owned(),
