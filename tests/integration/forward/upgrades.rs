@@ -134,6 +134,8 @@ async fn the_audit_says_which_side_broke_off() -> Result<()> {
     let rig = Rig::start().await?;
     let client = rig.client(Http::One)?;
     let mut io = client.upgrade("/upgrade/break", "SPDY/3.1").await?.io()?;
+    io.write_all(b"x").await?;
+    io.flush().await?;
     let mut rest = Vec::new();
     // Broken or ended, but not silent.
     let _ = within("the break", io.read_to_end(&mut rest)).await?;
