@@ -148,7 +148,12 @@ async fn follow(
                 std::future::pending::<()>().await;
             }
         };
-        if tokio::time::timeout(RESCAN, event).await.is_ok() {
+        let pause = if directories.is_missing_any() {
+            dir::GONE_AFTER
+        } else {
+            RESCAN
+        };
+        if tokio::time::timeout(pause, event).await.is_ok() {
             tokio::time::sleep(SETTLE).await;
             while woken.try_recv().is_ok() {}
         }

@@ -5,6 +5,7 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::file::File;
 use super::{Error, Snapshot, key};
@@ -14,6 +15,8 @@ use crate::identity::{AgentName, ProjectPath};
 pub(super) struct Directories {
     roots: Vec<Root>,
     files: HashMap<PathBuf, File>,
+    /// Files that were there and are not, and since when.
+    missing: HashMap<PathBuf, Instant>,
 }
 
 struct Root {
@@ -37,6 +40,8 @@ struct Agent {
     root: PathBuf,
 }
 
+/// A file that is missing for so long does not come back.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
 /// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
 const MAX_DEPTH: usize = 32;
 
@@ -49,11 +54,21 @@ impl Directories {
         Ok(Self {
             roots,
             files: HashMap::new(),
+            missing: HashMap::new(),
         })
+    }
+
+    /// Whether a file has gone that may be about to come back.
+    pub(super) fn is_missing_any(&self) -> bool {
+        !self.missing.is_empty()
     }
 
     /// Looks at all files; those that did not change keep their rules as they are.
     pub(super) fn read(&mut self) -> Snapshot {
+        self.read_at(Instant::now())
+    }
+
+    pub(super) fn read_at(&mut self, now: Instant) -> Snapshot {
         let mut found = Found::default();
         for root in &self.roots {
             found.look(root);
@@ -61,6 +76,7 @@ impl Directories {
         let mut before = std::mem::take(&mut self.files);
         let mut snapshot = Snapshot::default();
         for agent in found.files {
+            self.missing.remove(&agent.file);
             let file = match before.remove(&agent.file) {
                 Some(known) => known.refresh(&agent.root),
                 None => File::read(agent.project, agent.name, agent.file, &agent.root),
@@ -77,10 +93,24 @@ impl Directories {
                     let problem = format!("{}: {error}", directory.display());
                     self.keep(&mut snapshot, file.with_problem(problem));
                 }
-                None => tracing::info!(file = %path.display(), "agent configuration is gone"),
+                None if self.is_gone(&path, now) => {
+                    tracing::info!(file = %path.display(), "agent configuration is gone");
+                }
+                None => self.keep(&mut snapshot, file),
             }
         }
         snapshot
+    }
+
+    /// Some programs replace a file by removing it first. Without its file an agent has the default rules, which may
+    /// let in whom the file keeps out.
+    fn is_gone(&mut self, path: &Path, now: Instant) -> bool {
+        let since = *self.missing.entry(path.to_owned()).or_insert(now);
+        let gone = now.duration_since(since) >= GONE_AFTER;
+        if gone {
+            self.missing.remove(path);
+        }
+        gone
     }
 
     fn keep(&mut self, snapshot: &mut Snapshot, file: File) {

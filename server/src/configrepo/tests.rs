@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::dir::Directories;
+use super::dir::{Directories, GONE_AFTER};
 use super::{AgentRules, Config, Error, Repository, Snapshot, watch};
 use crate::access::{MAX_FILE, decide};
 use crate::identity::{Agent, AgentId};
@@ -110,7 +110,32 @@ fn unchanged_files_keep_their_rules_and_the_snapshot_is_the_same() {
         |snapshot: &Snapshot| Arc::clone(&agent(snapshot, "acme/infra", "prod").unwrap().rules);
     assert!(Arc::ptr_eq(&rules(&first), &rules(&third)));
     fs::remove_dir_all(root.path().join("acme")).unwrap();
-    assert_eq!(directories.read().iter().count(), 0);
+    let gone = Instant::now();
+    directories.read_at(gone);
+    assert_eq!(directories.read_at(gone + GONE_AFTER).iter().count(), 0);
+}
+
+#[test]
+fn a_file_that_is_being_replaced_keeps_its_rules() {
+    let root = TempDir::new().unwrap();
+    write(root.path(), "acme/infra", "prod", "ci_access: {implicit: false}");
+    let mut directories = open(&root);
+    let start = Instant::now();
+    let before = directories.read_at(start);
+    let file = agent(&before, "acme/infra", "prod").unwrap().file.clone();
+
+    fs::remove_file(&file).unwrap();
+    let without = directories.read_at(start);
+    assert!(without.same(&before), "it may come back in a moment");
+    assert!(directories.is_missing_any());
+    write(root.path(), "acme/infra", "prod", "ci_access: {implicit: false}");
+    assert!(directories.read_at(start).same(&before));
+    assert!(!directories.is_missing_any());
+
+    fs::remove_file(&file).unwrap();
+    directories.read_at(start);
+    let gone = directories.read_at(start + GONE_AFTER);
+    assert!(agent(&gone, "acme/infra", "prod").is_none());
 }
 
 #[test]

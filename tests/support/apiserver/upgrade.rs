@@ -106,6 +106,9 @@ async fn bye(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
 
 async fn break_off(upgrade: OnUpgrade) -> io::Result<()> {
     let mut io = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+    io.write_all(b"some").await?;
+    io.flush().await?;
+    // A reset overtakes what was sent before it: the client must have the switch first.
     io.read_u8().await.map(drop)
 }
 
