@@ -205,7 +205,6 @@ mod tests {
                 ("noisy=loud", "noisy=loud"),
                 ("loud", "`loud`"),
                 ("info,loud", "`loud`"),
-                ("", "``"),
             ] {
                 let error = level.set(wrong).unwrap_err().to_string();
                 assert!(
