@@ -201,10 +201,14 @@ mod tests {
             level.set("debug\n").unwrap();
             tracing::debug!(answer = 42, "second");
             assert!(lines.take().contains("second answer=42"));
-            for wrong in ["noisy=loud", "loud", "info,loud", ""] {
+            for (wrong, told) in [
+                ("noisy=loud", "noisy=loud"),
+                ("loud", "`loud`"),
+                ("info,loud", "`loud`"),
+            ] {
                 let error = level.set(wrong).unwrap_err().to_string();
                 assert!(
-                    error.contains(wrong) && level.current() == "debug",
+                    error.contains(told) && level.current() == "debug",
                     "{error}"
                 );
             }
