@@ -9,7 +9,7 @@ mod target;
 pub use attributes::Attributes;
 pub use headers::{
     clean_request_headers, clean_response_headers, connection_names, hop_by_hop, is_cors,
-    is_identity, is_impersonation,
+    is_identity, is_impersonation, may_switch_to,
 };
 pub use status::Status;
 pub use target::{BadTarget, check_target};

@@ -1,6 +1,7 @@
 //! The agent's configuration: a strict file, flags and environment over it, checked into what the program uses.
 
 mod file;
+mod flags;
 mod server;
 
 use std::net::SocketAddr;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use ci_tunnel::config::net::{LogConfig, LogFormat, Quic};
 use ci_tunnel::config::value::{SecretSource, parse_duration};
 use ci_tunnel::config::{load, net};
+use ci_tunnel::runtime::telemetry;
 use ci_tunnel::transport::tls::Trust;
-use clap::Args;
 
 pub use file::{File, UpstreamFile};
+pub use flags::Flags;
 pub use server::{Address, DEFAULT_PORT};
 
 use crate::upstream::credentials::{self, Source};
@@ -34,57 +36,15 @@ pub enum Error {
     },
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },
+    /// Flags and variables lie over the file, so the field may be theirs.
+    #[error("{}, or a flag or variable over it: {error}", file.display())]
+    In { file: PathBuf, error: Box<Self> },
     #[error(transparent)]
     Quic(#[from] net::Error),
     #[error(transparent)]
+    Log(#[from] telemetry::Error),
+    #[error(transparent)]
     Credentials(#[from] credentials::Error),
-}
-
-/// Flags, and the environment behind them. What is given here wins over the file.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Flags {
-    /// The configuration file
-    #[arg(short, long, env = "CI_TUNNEL_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The server to connect to
-    #[arg(long, env = "CI_TUNNEL_SERVER", value_name = "HOST[:PORT]")]
-    pub server: Option<String>,
-    /// The certificates that may have signed the server's
-    #[arg(long, env = "CI_TUNNEL_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// The hash of the server's key or of its authority's, as its `agent create` prints it
-    #[arg(long, env = "CI_TUNNEL_PIN", value_name = "sha256:HEX")]
-    pub pin: Option<String>,
-    /// The name that the server's certificate carries, if not the host's
-    #[arg(long, env = "CI_TUNNEL_SERVER_NAME", value_name = "NAME")]
-    pub server_name: Option<String>,
-    /// The file with the agent token (the token itself: only in the variable CI_TUNNEL_TOKEN)
-    #[arg(long, env = "CI_TUNNEL_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// The API server's kubeconfig; without it, the service account of the pod
-    #[arg(long, env = "CI_TUNNEL_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context
-    #[arg(long, env = "CI_TUNNEL_CONTEXT", value_name = "NAME")]
-    pub context: Option<String>,
-    /// Where the service account is mounted
-    #[arg(long, env = "CI_TUNNEL_SERVICE_ACCOUNT_DIR", value_name = "DIR")]
-    pub service_account_dir: Option<PathBuf>,
-    /// Where metrics and probes are served, or `off`
-    #[arg(long, env = "CI_TUNNEL_OPS", value_name = "ADDRESS")]
-    pub ops: Option<String>,
-    /// error, warn, info, debug, trace, or a list as `info,ci_tunnel_agent=debug`
-    #[arg(long, env = "CI_TUNNEL_LOG_LEVEL", value_name = "LEVEL")]
-    pub log_level: Option<String>,
-    /// text or json
-    #[arg(long, env = "CI_TUNNEL_LOG_FORMAT", value_name = "FORMAT")]
-    pub log_format: Option<String>,
-    /// How long running requests have after SIGTERM
-    #[arg(long, env = "CI_TUNNEL_DRAIN_TIMEOUT", value_name = "DURATION")]
-    pub drain_timeout: Option<String>,
-    /// Threads that carry requests
-    #[arg(long, env = "CI_TUNNEL_THREADS", value_name = "N")]
-    pub threads: Option<usize>,
 }
 
 /// What the program uses.
@@ -124,8 +84,14 @@ pub fn load(flags: &Flags, variable: impl Fn(&str) -> Option<String>) -> Result<
         Some(path) => load::from_file(path)?,
         None => File::default(),
     };
-    overlay(&mut file, flags, &variable)?;
-    check(file, variable)
+    let checked = overlay(&mut file, flags, &variable).and_then(|()| check(file, variable));
+    checked.map_err(|error| match &flags.config {
+        Some(file) => Error::In {
+            file: file.clone(),
+            error: Box::new(error),
+        },
+        None => error,
+    })
 }
 
 fn overlay(
@@ -182,6 +148,7 @@ fn check(file: File, variable: impl Fn(&str) -> Option<String>) -> Result<Config
     })?;
     let server: Address = server.parse().map_err(|error| invalid("server", error))?;
     file.quic.check()?;
+    telemetry::check(&file.log)?;
     if file.threads == 0 || file.threads > 1024 {
         return Err(invalid("threads", "must be from 1 to 1024"));
     }

@@ -188,7 +188,8 @@ impl Life {
         match end {
             Some(End::Lost(closed)) if waits_for_a_person(closed.code) => {
                 error!(code = closed.code.name(), reason = %closed.reason, "the server put this agent out");
-                SLOW
+                // Its token was revoked, most likely because another one lies there by now. A refusal waits longer.
+                self.backoff.next_delay()
             }
             Some(End::Lost(closed)) if closed.code != Code::Restarting && lived < STEADY => {
                 self.backoff.next_delay()

@@ -24,6 +24,10 @@ pub enum Refusal {
     Header(HeaderName),
     #[error("its content-length does not fit what it is")]
     ContentLength,
+    #[error("its target is ambiguous: {0}")]
+    Target(#[from] kube::BadTarget),
+    #[error("it asks to switch to a protocol that is no stream of Kubernetes")]
+    Protocol,
     #[error("the {what} of its identity can not be sent as a header")]
     Identity { what: &'static str },
 }
@@ -39,6 +43,8 @@ pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
             own: agent,
         });
     }
+    kube::check_target(&head.target)?;
+    check_protocol(&head.kind)?;
     check_names(&head.headers)?;
     check_subprotocols(&head.headers)?;
     check_length(&head.kind, &head.headers)?;
@@ -47,6 +53,13 @@ pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
         impersonate(impersonation, &mut headers)?;
     }
     Ok(headers)
+}
+
+fn check_protocol(kind: &RequestKind) -> Result<(), Refusal> {
+    match kind {
+        RequestKind::Upgrade(protocol) if !kube::may_switch_to(protocol) => Err(Refusal::Protocol),
+        _ => Ok(()),
+    }
 }
 
 fn check_names(headers: &HeaderMap) -> Result<(), Refusal> {

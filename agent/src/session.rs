@@ -114,6 +114,7 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
             let health = shared.health.borrow();
             health.ready.then(|| health.message.clone())
         },
+        probe: shared.settings.max_streams == 0,
     };
     let greet = async {
         let (sender, receiver) = connection.open().await.map_err(transport::Error::Lost)?;

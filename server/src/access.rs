@@ -1,6 +1,6 @@
 //! Who may use an agent, and as whom: the rules of `.gitlab/agents/<name>/config.yaml` and the decision by them.
 //!
-//! Pure: no clock, no network, no file. `docs/configuration-agent.md` tells the rules' author the same.
+//! Pure: no clock, no network, no file. `docs/config-yaml.md` tells the rules' author the same.
 //!
 //! ```text
 //! config.yaml ─ parse ─▶ Rules ─┐

@@ -3,8 +3,10 @@
 //! The data path hands finished lines to a bounded queue; one thread writes them. A disk that takes no lines loses
 //! them only after the queue is full, counts each, and refuses new requests where the configuration says so.
 
+mod output;
 mod record;
 mod sink;
 
+pub use output::Output;
 pub use record::{Ending, Record};
-pub use sink::{Audit, Config, Error, OnFailure, Output, Writer, check};
+pub use sink::{Audit, Config, Error, OnFailure, Writer, check};

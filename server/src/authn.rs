@@ -188,13 +188,14 @@ impl Authenticated {
     /// # Errors
     /// It has expired, or it or one that it was got with has been revoked.
     pub fn still_valid(&self) -> Result<(), Error> {
-        if self.expires_at <= SystemTime::now() {
-            Err(Error::Expired)
-        } else if self
+        // The revocation first: it cuts what runs, which the end of the credential's time does not.
+        if self
             .revocations
             .hold_any(std::iter::once(&self.token).chain(&self.parents))
         {
             Err(Error::Revoked)
+        } else if self.expires_at <= SystemTime::now() {
+            Err(Error::Expired)
         } else {
             Ok(())
         }

@@ -2,14 +2,20 @@
 //!
 //! Every key has a default; a server without a file runs on these. `docs/examples/server.yaml` shows each key.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod address;
+mod defaults;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ci_tunnel::config::load;
 use ci_tunnel::config::net::{LogConfig, Quic, TlsFiles};
 use ci_tunnel::config::value::duration;
+use ci_tunnel::runtime::telemetry;
 use serde::Deserialize;
+
+use address::{host_of, is_host_and_port};
 
 use crate::proxy::limits;
 use crate::{audit, authn, configrepo};
@@ -40,6 +46,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct KubernetesApi {
     /// Default `0.0.0.0:8154`.
+    #[serde(deserialize_with = "address::listen")]
     pub listen: SocketAddr,
     /// What KUBECONFIGs name, without the prefix. Default: `https://localhost:<port>`, which other machines can not use.
     pub url: Option<String>,
@@ -63,6 +70,7 @@ pub struct KubernetesApi {
 #[serde(default, deny_unknown_fields)]
 pub struct Agents {
     /// UDP. Default `0.0.0.0:8155`.
+    #[serde(deserialize_with = "address::listen")]
     pub listen: SocketAddr,
     /// What the command that starts an agent names: `host:port`. Default: the host of `kubernetes_api.url` and the port
     /// of `listen`.
@@ -76,6 +84,7 @@ pub struct Agents {
 #[serde(default, deny_unknown_fields)]
 pub struct Ops {
     /// Default `127.0.0.1:8151`.
+    #[serde(deserialize_with = "address::listen")]
     pub listen: SocketAddr,
 }
 
@@ -113,6 +122,11 @@ pub enum Error {
         "kubernetes_api.url is {0:?}: it must be `https://host` or `https://host:port`, nothing behind it"
     )]
     Url(String),
+    #[error(
+        "kubernetes_api.url is {0:?}: kubectl does not send tokens over http; write `https://`, or serve without TLS \
+         as kubernetes_api.cleartext says"
+    )]
+    PlainUrl(String),
     #[error("kubernetes_api.url_path_prefix is {0:?}: it must begin and end with `/`")]
     Prefix(String),
     #[error(
@@ -120,7 +134,7 @@ pub enum Error {
          them; if that is really wanted, write {CLEARTEXT:?}"
     )]
     Cleartext(String),
-    #[error("kubernetes_api.cleartext and kubernetes_api.tls exclude each other")]
+    #[error("kubernetes_api.cleartext and kubernetes_api.tls exclude each other: remove one")]
     CleartextAndTls,
     #[error("kubernetes_api.ca_file: {}: {source}", path.display())]
     CaFile {
@@ -129,80 +143,16 @@ pub enum Error {
     },
     #[error("agents.address is {0:?}: it must be `host:port`, without a scheme")]
     AgentsAddress(String),
+    #[error("threads is {0}: it must be from 1 to 1024")]
+    Threads(usize),
     #[error("{0} must be more than 0")]
     Zero(&'static str),
+    #[error(transparent)]
+    Log(#[from] telemetry::Error),
 }
 
 /// The words that turn TLS off.
 const CLEARTEXT: &str = "everyone-on-the-network-can-steal-tokens";
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            state_dir: PathBuf::from("/var/lib/ci-tunnel"),
-            kubernetes_api: KubernetesApi::default(),
-            agents: Agents::default(),
-            ops: Ops::default(),
-            log: LogConfig::default(),
-            quic: Quic::default(),
-            config_repositories: configrepo::Config::default(),
-            authn: authn::Config::default(),
-            limits: limits::Config::default(),
-            timeouts: Timeouts::default(),
-            audit: audit::Config::default(),
-            threads: 1,
-        }
-    }
-}
-
-impl Default for KubernetesApi {
-    fn default() -> Self {
-        Self {
-            listen: any(8154),
-            url: None,
-            url_path_prefix: "/".to_owned(),
-            tls: None,
-            ca_file: None,
-            certificate_names: Vec::new(),
-            cleartext: None,
-            max_connections: 10_000,
-        }
-    }
-}
-
-impl Default for Agents {
-    fn default() -> Self {
-        Self {
-            listen: any(8155),
-            address: None,
-            max_sessions: 10_000,
-        }
-    }
-}
-
-impl Default for Ops {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8151)),
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_secs(20),
-            open_stream: Duration::from_secs(5),
-            request_head: Duration::from_secs(10),
-            response_head: Duration::from_secs(120),
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
-fn any(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
-}
 
 impl Config {
     /// Reads and checks `file`; the defaults where none is named.
@@ -229,6 +179,12 @@ impl Config {
         {
             return Err(Error::Url(url.clone()));
         }
+        if let Some(url) = &api.url
+            && url.starts_with("http://")
+            && api.cleartext.is_none()
+        {
+            return Err(Error::PlainUrl(url.clone()));
+        }
         let prefix = &api.url_path_prefix;
         if !prefix.starts_with('/') || !prefix.ends_with('/') {
             return Err(Error::Prefix(prefix.clone()));
@@ -243,15 +199,27 @@ impl Config {
         {
             return Err(Error::AgentsAddress(address.clone()));
         }
-        let counts = [
-            ("threads", self.threads),
-            ("kubernetes_api.max_connections", api.max_connections),
-            ("agents.max_sessions", self.agents.max_sessions),
+        telemetry::check(&self.log)?;
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<(), Error> {
+        if !(1..=1024).contains(&self.threads) {
+            return Err(Error::Threads(self.threads));
+        }
+        let (api, timeouts) = (&self.kubernetes_api, &self.timeouts);
+        // No hold and no time to drain make sense; no time for what every request needs refuses every request.
+        let zero = [
+            ("kubernetes_api.max_connections", api.max_connections == 0),
+            ("agents.max_sessions", self.agents.max_sessions == 0),
+            ("timeouts.open_stream", timeouts.open_stream.is_zero()),
+            ("timeouts.request_head", timeouts.request_head.is_zero()),
+            ("timeouts.response_head", timeouts.response_head.is_zero()),
         ];
-        counts
-            .into_iter()
-            .find(|(_, count)| *count == 0)
-            .map_or(Ok(()), |(name, _)| Err(Error::Zero(name)))
+        match zero.iter().find(|(_, zero)| *zero) {
+            Some((name, _)) => Err(Error::Zero(name)),
+            None => Ok(()),
+        }
     }
 
     /// The URL of the Kubernetes API front that KUBECONFIGs name, prefix included.
@@ -320,31 +288,4 @@ impl Config {
         names.dedup();
         names
     }
-}
-
-/// The host of `https://host[:port]`.
-fn host_of(url: &str) -> Option<&str> {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))?;
-    let host = match rest.strip_prefix('[') {
-        Some(v6) => v6.split_once(']')?.0,
-        None => rest.split_once(':').map_or(rest, |(host, _)| host),
-    };
-    let port = rest
-        .rsplit_once(':')
-        .filter(|(before, _)| !before.is_empty() && !rest.ends_with(']'));
-    let port_is_a_number = port.is_none_or(|(_, port)| port.parse::<u16>().is_ok());
-    (is_host(host) && port_is_a_number).then_some(host)
-}
-
-fn is_host(host: &str) -> bool {
-    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(name))
-}
-
-fn is_host_and_port(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
-        is_host(host.trim_start_matches('[').trim_end_matches(']')) && port.parse::<u16>().is_ok()
-    })
 }

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod control;
+mod pings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,10 +98,8 @@ impl Listener {
         handshake: tokio::sync::OwnedSemaphorePermit,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
     ) {
-        let admission =
-            tokio::time::timeout(ADMISSION, self.admission(incoming, number, place.is_some()))
-                .await;
-        drop(handshake);
+        let admission = self.admission(incoming, number, handshake, place.is_some());
+        let admission = tokio::time::timeout(ADMISSION, admission).await;
         let outcome = match admission {
             Ok(Ok(admitted)) => {
                 self.count("admitted");
@@ -120,9 +119,13 @@ impl Listener {
         &self,
         incoming: quinn::Incoming,
         number: u64,
+        handshake: tokio::sync::OwnedSemaphorePermit,
         room: bool,
     ) -> Result<admit::Admitted, admit::Error> {
         let connection = incoming.await.map_err(admit::Error::Handshake)?;
+        // Whoever has a place is counted by that from here on: strangers that say no hello must not keep agents from
+        // their handshakes.
+        let _handshake = (!room).then_some(handshake);
         admit::admit(self, Connection::accepted(connection), number, room).await
     }
 

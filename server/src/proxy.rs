@@ -91,6 +91,7 @@ impl Proxy {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
+        let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
         let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
             kubeconfig::answer(&self, &request, &mut record).await
         } else {
@@ -99,7 +100,7 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        let response = answer.unwrap_or_else(|reject| self.refuse(&reject, &mut record));
+        let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
         record.status(response.status().as_u16());
         response.map(|bytes| {
             record.received(bytes.len() as u64);
@@ -244,17 +245,24 @@ impl Proxy {
         record: &Record,
     ) -> Result<Carried, Reject> {
         let agent = Arc::clone(&permitted.agent);
-        let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let safe = is_safe(&head);
         let late = self.config.response_head_timeout;
         let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
-        let mut sent = forward::send(&head, body, route.sender, route.receiver, record.sent())
+        let cut = permitted.live.cut();
+        let upload = forward::Uploading {
+            sent: record.sent(),
+            cut: cut.clone(),
+        };
+        let mut sent = forward::send(&head, body, route.sender, route.receiver, upload)
             .await
             .map_err(rejected)?;
-        let cut = permitted.live.cut();
         let response = tokio::select! {
             biased;
             response = sent.response(late) => response.map_err(rejected)?,
-            () = cut.cancelled() => return Err(cut_reject(&permitted.live)),
+            () = cut.cancelled() => return Err(match cut_reject(&permitted.live) {
+                Reject::ShuttingDown if !safe => Reject::CutByRestart,
+                reject => reject,
+            }),
         };
         let upgrade = match (&head.kind, &response.upgrade) {
             (_, None) => None,
@@ -281,7 +289,7 @@ impl Proxy {
         })
     }
 
-    fn refuse(&self, reject: &Reject, record: &mut Record) -> Response<Bytes> {
+    fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
         let label = reject.label();
         self.metrics
             .refusals
@@ -294,7 +302,7 @@ impl Proxy {
             "{reject}"
         );
         record.end(Ending::Refused(label), Some(reject.to_string()));
-        reject.response(record.request_id())
+        reject.response(record.request_id(), as_text)
     }
 }
 
@@ -433,6 +441,11 @@ fn effective_identity(
             identity: "the agent".to_owned(),
         }),
     }
+}
+
+/// Whether the same request a second time does no harm. An upgrade may start a command, also by GET.
+fn is_safe(head: &RequestHead) -> bool {
+    head.method.is_safe() && !matches!(head.kind, RequestKind::Upgrade(_))
 }
 
 fn cut_reject(live: &live::Guard) -> Reject {

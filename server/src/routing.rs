@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use ci_tunnel::transport::stream::{Receiver, Sender};
 
 use crate::agents::registry::Absent;
-use crate::agents::session::Running;
+use crate::agents::session::{Running, Unopened};
 use crate::agents::{Registry, Session};
 use crate::identity::AgentId;
 use crate::metrics::Metrics;
@@ -62,27 +62,30 @@ impl Router {
         let deadline = tokio::time::Instant::now() + self.config.hold;
         let mut changes = self.registry.changes();
         let mut tried = Vec::new();
+        let mut some_are_full = false;
         loop {
             changes.mark_unchanged();
             let absent = match self.registry.choose(agent, &tried) {
                 Ok(session) => match self.open_on(&session).await {
-                    Some(route) => return Ok(route),
-                    None => {
+                    Ok(route) => return Ok(route),
+                    Err(unopened) => {
                         self.metrics.routing_retries.inc();
                         tried.push(session.id);
+                        some_are_full |= unopened == Unopened::Full;
                         continue;
                     }
                 },
                 Err(absent) => absent,
             };
-            self.wait(&mut changes, deadline, absent, !tried.is_empty())
+            // An agent whose connection just broke is away, and most likely about to come back.
+            self.wait(&mut changes, deadline, absent, some_are_full)
                 .await?;
         }
     }
 
-    async fn open_on(&self, session: &std::sync::Arc<Session>) -> Option<Route> {
+    async fn open_on(&self, session: &std::sync::Arc<Session>) -> Result<Route, Unopened> {
         let (running, sender, receiver) = session.open(self.config.open).await?;
-        Some(Route {
+        Ok(Route {
             session: session.id,
             running,
             sender,

@@ -251,7 +251,7 @@ fn invalid_agent_configuration_is_refused_with_a_message_that_helps() {
 /// The documentation's first example, and what it says `explain` tells of it.
 #[test]
 fn the_documentation_is_true() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration-agent.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config-yaml.md");
     let text = std::fs::read_to_string(file).unwrap();
     let block = |from: &str| {
         text.split_once(from)

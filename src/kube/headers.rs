@@ -27,6 +27,16 @@ pub fn clean_response_headers(headers: &mut HeaderMap) {
     remove(headers, |name| hop_by_hop(name) || is_cors(name));
 }
 
+/// Whether a connection may switch to `protocol`: to what Kubernetes streams over, and to nothing else. A switch to
+/// HTTP/2 (`h2c`), above all, would open a connection on which requests reach the API server past every check.
+#[must_use]
+pub fn may_switch_to(protocol: &HeaderValue) -> bool {
+    let streams: [&[u8]; 2] = [b"websocket", b"SPDY/3.1"];
+    streams
+        .iter()
+        .any(|name| protocol.as_bytes().eq_ignore_ascii_case(name))
+}
+
 /// Whether a header is for one connection only (RFC 9110, section 7.6.1). `Trailer` is not: trailers that it does not
 /// announce are lost over HTTP/1.1.
 #[must_use]

@@ -71,6 +71,15 @@ impl Status {
         }
     }
 
+    /// The message alone, with the request id.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{} (request {id})", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The JSON text. The request id stands in the message, which clients print, and in `details`, for programs.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -78,10 +87,7 @@ impl Status {
             reason: "RequestID",
             message: id,
         });
-        let message = match cause {
-            Some(Cause { message: id, .. }) => format!("{} (request {id})", self.message),
-            None => self.message.clone(),
-        };
+        let message = self.to_text();
         let json = Json {
             kind: "Status",
             api_version: "v1",
@@ -154,6 +160,7 @@ mod tests {
                 r#""details":{"causes":[{"reason":"RequestID","message":"r1"}],"retryAfterSeconds":5},"code":503}"#
             )
         );
+        assert_eq!(status.to_text(), "agent p:a is \"away\" (request r1)");
         let plain =
             String::from_utf8(Status::new(StatusCode::FORBIDDEN, "no rule").to_json()).unwrap();
         assert_eq!(

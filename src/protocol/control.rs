@@ -48,6 +48,8 @@ pub struct Hello {
     pub pod: Option<String>,
     /// The API server's version, if it could be asked yet.
     pub kubernetes_version: Option<String>,
+    /// The agent only wants to know whether it would be admitted: no request may be sent over the connection.
+    pub probe: bool,
 }
 
 impl std::fmt::Debug for Hello {
@@ -57,6 +59,7 @@ impl std::fmt::Debug for Hello {
             .field("version", &self.version)
             .field("pod", &self.pod)
             .field("kubernetes_version", &self.kubernetes_version)
+            .field("probe", &self.probe)
             .finish_non_exhaustive()
     }
 }
@@ -128,6 +131,9 @@ impl Message {
                 writer.bytes(3, hello.version.as_bytes());
                 writer.optional(4, hello.pod.as_deref());
                 writer.optional(5, hello.kubernetes_version.as_deref());
+                if hello.probe {
+                    writer.number(6, 1);
+                }
             }
             Self::Welcome(welcome) => {
                 writer.number(1, welcome.agent);
@@ -165,6 +171,7 @@ impl Message {
                 version: fields.required(3, "version")?,
                 pod: fields.text(4, "pod")?,
                 kubernetes_version: fields.text(5, "kubernetes version")?,
+                probe: fields.0[6].is_some() && fields.number(6, "probe")? == 1,
             }),
             Kind::Welcome => Self::Welcome(Welcome {
                 agent: fields.number(1, "agent")?,
@@ -199,12 +206,12 @@ impl Message {
     }
 }
 
-/// The first five tags of a message; control messages have no others and repeat none.
-struct Fields([Option<Bytes>; 6]);
+/// The first six tags of a message; control messages have no others and repeat none.
+struct Fields([Option<Bytes>; 7]);
 
 impl Fields {
     fn read(payload: Bytes) -> Result<Self, Malformed> {
-        let mut fields = Self([const { None }; 6]);
+        let mut fields = Self([const { None }; 7]);
         let mut reader = Reader::new(payload);
         while let Some((tag, value)) = reader.field()? {
             if let Some(slot) = usize::try_from(tag)

@@ -1,5 +1,7 @@
 //! The codec proven three ways: round trip, length, and arbitrary bytes that neither panic nor over-allocate.
 
+mod example;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -95,17 +97,21 @@ fn message() -> impl Strategy<Value = Message> {
             any::<u64>(),
             text(),
             proptest::option::of(text()),
-            proptest::option::of(text())
+            proptest::option::of(text()),
+            any::<bool>()
         )
-            .prop_map(|(token, instance, version, pod, kubernetes_version)| {
-                Message::Hello(Hello {
-                    token,
-                    instance,
-                    version,
-                    pod,
-                    kubernetes_version,
-                })
-            }),
+            .prop_map(
+                |(token, instance, version, pod, kubernetes_version, probe)| {
+                    Message::Hello(Hello {
+                        token,
+                        instance,
+                        version,
+                        pod,
+                        kubernetes_version,
+                        probe,
+                    })
+                }
+            ),
         (0u64..MAX_VARINT, 0u64..MAX_VARINT, text()).prop_map(|(agent, session, version)| {
             Message::Welcome(Welcome {
                 agent,

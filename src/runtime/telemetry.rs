@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -32,6 +32,16 @@ pub enum Error {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// A word of the level is neither a level nor about a part of the program.
+    #[error(
+        "{origin}: `{word}` is not a log level: write error, warn, info, debug, trace or off, or a list as info,ci_tunnel=debug"
+    )]
+    Word {
+        /// Where the text is from.
+        origin: &'static str,
+        /// The word.
+        word: String,
+    },
     /// The subscriber is gone.
     #[error("the log is no longer there: {0}")]
     Reload(#[from] reload::Error),
@@ -52,6 +62,17 @@ pub fn init(config: &LogConfig) -> Result<LogLevel, Error> {
     Ok(level)
 }
 
+/// Whether the level of `config` is one.
+///
+/// # Errors
+/// It is not.
+pub fn check(config: &LogConfig) -> Result<(), Error> {
+    parse(FIELD, &config.level).map(drop)
+}
+
+/// The field that holds the level.
+const FIELD: &str = "log.level";
+
 fn subscriber<W>(
     config: &LogConfig,
     variable: Option<&str>,
@@ -63,7 +84,7 @@ where
 {
     let filter = match variable {
         Some(directives) => parse(VARIABLE, directives)?,
-        None => parse("log.level", &config.level)?,
+        None => parse(FIELD, &config.level)?,
     };
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer()
@@ -84,6 +105,15 @@ where
 }
 
 fn parse(origin: &'static str, directives: &str) -> Result<EnvFilter, Error> {
+    // The filter takes a bare word for a part of the program, and `loud` would silence everything else.
+    let mut words = directives.split(',').map(str::trim);
+    let bare = |word: &&str| !word.contains(['=', '[']);
+    if let Some(word) = words.find(|word| bare(word) && word.parse::<LevelFilter>().is_err()) {
+        return Err(Error::Word {
+            origin,
+            word: word.to_owned(),
+        });
+    }
     EnvFilter::builder()
         .parse(directives)
         .map_err(|source| Error::Level {
@@ -171,11 +201,13 @@ mod tests {
             level.set("debug\n").unwrap();
             tracing::debug!(answer = 42, "second");
             assert!(lines.take().contains("second answer=42"));
-            let error = level.set("noisy=loud").unwrap_err().to_string();
-            assert!(
-                error.contains("noisy=loud") && level.current() == "debug",
-                "{error}"
-            );
+            for wrong in ["noisy=loud", "loud", "info,loud", ""] {
+                let error = level.set(wrong).unwrap_err().to_string();
+                assert!(
+                    error.contains(wrong) && level.current() == "debug",
+                    "{error}"
+                );
+            }
         });
     }
 

@@ -30,7 +30,7 @@ pub struct Counters {
 const BUFFER: usize = 32 * 1024;
 
 /// Copies both ways. The end of one direction is handed on and leaves the other open; a failure of one ends both, the
-/// stream's halves with [`Code::Cancelled`].
+/// stream's halves with a code: `broken` when it was the connection's, [`Code::Cancelled`] when it was the stream's.
 ///
 /// # Errors
 /// Either side failed before both directions had ended.
@@ -39,14 +39,19 @@ pub async fn splice<T: AsyncRead + AsyncWrite>(
     sender: &mut Sender,
     receiver: &mut Receiver,
     counters: &mut Counters,
+    broken: Code,
 ) -> Result<(), Error> {
     let (reader, writer) = tokio::io::split(io);
     let up = copy_out(reader, sender, &mut counters.sent);
     let down = copy_in(receiver, writer, &mut counters.received);
     let result = tokio::try_join!(up, down);
-    if result.is_err() {
-        sender.reset(Code::Cancelled);
-        receiver.stop(Code::Cancelled);
+    if let Err(error) = &result {
+        let code = match error {
+            Error::Io(_) => broken,
+            Error::Stream(_) => Code::Cancelled,
+        };
+        sender.reset(code);
+        receiver.stop(code);
     }
     result.map(|((), ())| ())
 }

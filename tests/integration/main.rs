@@ -1,7 +1,15 @@
 //! Tests of the whole program: server and agent between a client and a stand-in API server.
 
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+// A test may tell its story in one piece.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::too_many_lines
+)]
 
+mod cuts;
+mod faults;
 mod forward;
 mod hostile;
 mod hostile_cases;

@@ -29,7 +29,8 @@ pub struct Rig {
     /// The job's credential alone.
     pub job: String,
     agent: u64,
-    files: TempDir,
+    /// Holds the agent's kubeconfig.
+    _files: TempDir,
 }
 
 impl Rig {
@@ -62,7 +63,7 @@ impl Rig {
             api,
             job,
             agent,
-            files,
+            _files: files,
         })
     }
 
@@ -137,11 +138,6 @@ impl Rig {
     /// A KUBECONFIG of the job for its agent.
     pub async fn kubeconfig(&self) -> Result<PathBuf> {
         self.tunnel.kubeconfig(&self.job, "").await
-    }
-
-    /// A directory of this test's own.
-    pub fn files(&self) -> &std::path::Path {
-        self.files.path()
     }
 }
 

@@ -91,6 +91,11 @@ impl Installed {
     }
 }
 
+/// The words of a command line without quotes.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// Whom the API server takes the caller for.
 pub(crate) async fn whoami(kubectl: &Kubectl) -> Result<Value> {
     let review: Value =
@@ -103,7 +108,8 @@ pub(crate) async fn refusal(kubectl: &Kubectl, arguments: &[&str]) -> Result<Str
     let output = kubectl.output(arguments).await?;
     let text = String::from_utf8(output.stderr)?;
     assert!(!output.status.success(), "kubectl {arguments:?} is allowed");
-    Ok(text)
+    // Before it, each attempt at discovery has a line of the client's log.
+    Ok(text[text.find("Error from server").unwrap_or(0)..].to_owned())
 }
 
 /// A service account's directory, laid out and rotated as the kubelet does.

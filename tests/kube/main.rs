@@ -3,10 +3,12 @@
 //! Most tests share one cluster and one tunnel, and keep apart by namespace; those about rights share a second one, where
 //! nobody may do anything that no test allowed.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+// A test may tell its story in one piece.
+#![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod bulk;
 mod deploy;
+mod faults;
 mod helm;
 mod identity;
 mod installed;

@@ -5,6 +5,7 @@ mod cancel;
 mod copy;
 mod exec;
 mod forward;
+mod idle;
 mod logs;
 
 use anyhow::Result;

@@ -44,12 +44,20 @@ use self::store::Store;
 use crate::pki::Authority;
 
 /// A running stand-in; it stops when dropped.
-#[derive(Debug)]
 pub struct ApiServer {
     addr: SocketAddr,
     ca_pem: String,
+    tls: TlsAcceptor,
     state: Arc<State>,
     accepting: JoinSet<()>,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How to start a stand-in.
@@ -92,6 +100,7 @@ impl ApiServer {
     pub async fn start_with(options: Options) -> Result<Self> {
         let authority = Authority::new("stand-in cluster")?;
         let tls = authority.local_server()?.server_config(&options.alpn)?;
+        let tls = TlsAcceptor::from(tls);
         let listener = TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("listening on {}", options.listen))?;
@@ -104,10 +113,11 @@ impl ApiServer {
             slow: Semaphore::new(0),
         });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, TlsAcceptor::from(tls), Arc::clone(&state)));
+        accepting.spawn(accept(listener, tls.clone(), Arc::clone(&state)));
         Ok(Self {
             addr,
             ca_pem: authority.ca_pem(),
+            tls,
             state,
             accepting,
         })
@@ -116,6 +126,18 @@ impl ApiServer {
     /// Ends it, with all its connections: its address refuses connections when this returns.
     pub async fn stop(&mut self) {
         self.accepting.shutdown().await;
+    }
+
+    /// Begins again at the same address, with the same certificate and memory.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await;
+        let listener = TcpListener::bind(self.addr)
+            .await
+            .context("listening again")?;
+        let state = Arc::clone(&self.state);
+        self.accepting
+            .spawn(accept(listener, self.tls.clone(), state));
+        Ok(())
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -202,3 +202,22 @@ fn an_identity_that_http_would_change_is_refused() {
         assert_eq!(as_somebody(who), Err(Refusal::Identity { what }));
     }
 }
+
+#[test]
+fn a_target_that_leaves_the_api_servers_prefix_is_refused() {
+    for target in ["/../other", "/api/%2e%2e/other", "//other"] {
+        let mut sent = head(&[], RequestKind::Empty, KubernetesIdentity::Agent);
+        sent.target = Bytes::from_static(target.as_bytes());
+        let refusal = headers(sent, AGENT).unwrap_err();
+        assert!(matches!(refusal, Refusal::Target(_)), "{target}: {refusal}");
+    }
+}
+
+#[test]
+fn a_switch_to_another_http_is_refused() {
+    for protocol in ["h2c", "HTTP/2.0", "TLS/1.3"] {
+        let upgrade = RequestKind::Upgrade(HeaderValue::from_static(protocol));
+        let sent = head(&[], upgrade, KubernetesIdentity::Agent);
+        assert_eq!(headers(sent, AGENT), Err(Refusal::Protocol), "{protocol}");
+    }
+}

@@ -60,7 +60,8 @@ async fn run(
         metrics: &context.metrics,
     };
     // hyper keeps what came right behind the 101 and gives it first.
-    splice(TokioIo::new(upgraded), sender, receiver, &mut moved.bytes).await?;
+    let io = TokioIo::new(upgraded);
+    splice(io, sender, receiver, &mut moved.bytes, Code::UpstreamBroken).await?;
     Ok(Outcome::Done)
 }
 

@@ -60,11 +60,13 @@ impl Registry {
 
     /// Makes the session known to routing.
     pub fn register(&self, session: Arc<Session>) -> Registered {
-        self.agents()
-            .entry(session.agent)
-            .or_default()
-            .sessions
-            .push(Arc::clone(&session));
+        {
+            let mut agents = self.agents();
+            let sessions = &mut agents.entry(session.agent).or_default().sessions;
+            // One of them may be what a killed process left behind.
+            sessions.iter().for_each(|older| older.supersede());
+            sessions.push(Arc::clone(&session));
+        }
         self.shared.metrics.agent_sessions.inc();
         self.shared.changes.send_modify(|count| *count += 1);
         Registered {
@@ -73,7 +75,8 @@ impl Registry {
         }
     }
 
-    /// A session of the agent that takes requests, the less loaded of two taken at random, none of `tried`.
+    /// A session of the agent that takes requests, the less loaded of two taken at random, none of `tried`; one whose
+    /// agent does not answer only if there is no other.
     pub fn choose(&self, agent: AgentId, tried: &[u64]) -> Result<Arc<Session>, Absent> {
         let agents = self.agents();
         let entry = agents.get(&agent);
@@ -84,9 +87,12 @@ impl Registry {
         {
             return Ok(Arc::clone(only));
         }
-        let sessions: Vec<_> = entry
+        let mut sessions: Vec<_> = entry
             .map(|entry| entry.sessions.iter().filter(usable).collect())
             .unwrap_or_default();
+        if sessions.iter().any(|session| !session.is_doubted()) {
+            sessions.retain(|session| !session.is_doubted());
+        }
         let loads: Vec<_> = sessions.iter().map(|session| session.running()).collect();
         match balance::choose(&loads, rand::random()) {
             Some(index) => Ok(Arc::clone(sessions[index])),

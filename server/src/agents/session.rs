@@ -9,6 +9,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Hello};
 use ci_tunnel::transport::endpoint::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
+use tokio::sync::Notify;
 
 use crate::identity::AgentId;
 use crate::store::AgentTokenId;
@@ -25,12 +26,25 @@ pub struct Session {
     connection: Connection,
     running: AtomicUsize,
     draining: AtomicBool,
+    /// Its agent does not answer.
+    doubted: AtomicBool,
+    /// Notified when the agent opens another session.
+    newer: Notify,
     health: Mutex<Health>,
 }
 
 /// A request that runs on a session; counted until dropped.
 #[derive(Debug)]
 pub struct Running(Arc<Session>);
+
+/// Why no stream was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unopened {
+    /// The connection is gone; the registry is about to learn of it.
+    Gone,
+    /// The stream limit stayed reached.
+    Full,
+}
 
 impl Session {
     /// The token is dropped: nothing needs it any more.
@@ -53,6 +67,8 @@ impl Session {
             connection,
             running: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+            newer: Notify::new(),
             health: Mutex::new(Health {
                 ready: true,
                 message: String::new(),
@@ -60,15 +76,21 @@ impl Session {
         }
     }
 
-    /// Opens a request stream; `None` when the connection is gone or the stream limit stays reached for `deadline`.
-    pub async fn open(self: &Arc<Self>, deadline: Duration) -> Option<(Running, Sender, Receiver)> {
+    /// Opens a request stream.
+    ///
+    /// # Errors
+    /// The connection is gone, or the stream limit stays reached for `deadline`.
+    pub async fn open(
+        self: &Arc<Self>,
+        deadline: Duration,
+    ) -> Result<(Running, Sender, Receiver), Unopened> {
         self.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(Arc::clone(self));
-        let (sender, receiver) = tokio::time::timeout(deadline, self.connection.open())
-            .await
-            .ok()?
-            .ok()?;
-        Some((running, sender, receiver))
+        match tokio::time::timeout(deadline, self.connection.open()).await {
+            Ok(Ok((sender, receiver))) => Ok((running, sender, receiver)),
+            Ok(Err(_)) => Err(Unopened::Gone),
+            Err(_) => Err(Unopened::Full),
+        }
     }
 
     pub fn running(&self) -> usize {
@@ -78,6 +100,32 @@ impl Session {
     /// Whether new requests may go here.
     pub fn accepts(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether others are to be preferred: its agent leaves pings unanswered.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
+    pub fn doubt(&self, doubted: bool) {
+        if self.doubted.swap(doubted, Ordering::Relaxed) != doubted {
+            tracing::info!(
+                agent.id = self.agent.0,
+                session.id = self.id,
+                doubted,
+                "the agent's answers"
+            );
+        }
+    }
+
+    /// Tells that the agent has a newer session, so that this one must prove that it lives.
+    pub(super) fn supersede(&self) {
+        self.newer.notify_one();
+    }
+
+    /// Waits for a newer session of the agent.
+    pub async fn superseded(&self) {
+        self.newer.notified().await;
     }
 
     pub fn drain(&self) {

@@ -90,8 +90,9 @@ impl Follow {
                     followed.sweep();
                 }
             }
-            followed.end_sessions().await;
+            // Before anything that waits for the store.
             followed.judge();
+            followed.end_sessions().await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where audit lines go, and what happens when they can not.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::output::Output;
 use super::record::Record;
 use crate::metrics::Metrics;
 
@@ -23,14 +24,6 @@ pub struct Config {
     pub output: Option<Output>,
     /// What happens to requests while lines can not be written. Default `count`.
     pub on_failure: OnFailure,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Output {
-    /// A file that is appended to, and opened again on SIGHUP so that it can be rotated.
-    File(PathBuf),
-    Stdout,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +58,15 @@ pub struct Audit {
 pub struct Writer {
     thread: JoinHandle<()>,
     lines: SyncSender<Entry>,
+    state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
     failing: AtomicBool,
     refuse: bool,
+    /// Set before the entry that says so, which a full queue does not take and a failing thread does not read.
+    stopping: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -102,10 +98,11 @@ impl Audit {
             .output
             .clone()
             .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-        let file = open(&output)?;
+        let file = output.open()?;
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
             refuse: config.on_failure == OnFailure::Refuse,
+            stopping: AtomicBool::new(false),
         });
         let (lines, queue) = sync_channel(QUEUE);
         let writing = Writing {
@@ -120,10 +117,15 @@ impl Audit {
             .map_err(Error::Thread)?;
         let audit = Self {
             lines: lines.clone(),
-            state,
+            state: Arc::clone(&state),
             metrics,
         };
-        Ok((audit, Writer { thread, lines }))
+        let writer = Writer {
+            thread,
+            lines,
+            state,
+        };
+        Ok((audit, writer))
     }
 
     /// Opens the record of a request.
@@ -161,9 +163,12 @@ impl Audit {
 }
 
 impl Writer {
-    /// Writes what is queued and ends the thread.
+    /// Writes what is queued, if the output takes it, and ends the thread.
     pub fn finish(self) {
-        let _ = self.lines.send(Entry::Stop);
+        self.state.stopping.store(true, Ordering::SeqCst);
+        // A full queue keeps the thread from sleeping, so that it needs no entry to see the mark.
+        let _ = self.lines.try_send(Entry::Stop);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
@@ -188,7 +193,7 @@ impl Writing {
                 if !self.state.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, output = ?self.output, "audit lines can not be written; they wait");
                 }
-                if stopping {
+                if self.stopping() {
                     tracing::error!(bytes = pending.len(), "audit lines are lost at the end");
                     return;
                 }
@@ -202,10 +207,18 @@ impl Writing {
         }
     }
 
+    fn stopping(&self) -> bool {
+        self.state.stopping.load(Ordering::SeqCst)
+    }
+
     /// Waits for lines and takes all that are there; true when told to stop.
     fn collect(&mut self, pending: &mut Vec<u8>) -> bool {
         // Without senders there is nobody left to stop for.
-        let mut next = Some(self.queue.recv().unwrap_or(Entry::Stop));
+        let mut next = Some(if self.stopping() {
+            self.queue.try_recv().unwrap_or(Entry::Stop)
+        } else {
+            self.queue.recv().unwrap_or(Entry::Stop)
+        });
         std::thread::park_timeout(GATHER);
         loop {
             match next {
@@ -240,7 +253,7 @@ impl Writing {
     }
 
     fn reopen(&mut self) {
-        match open(&self.output) {
+        match self.output.open() {
             Ok(file) => self.file = file,
             Err(error) => tracing::error!(%error, "the audit output could not be opened again"),
         }
@@ -256,26 +269,30 @@ pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
         .output
         .clone()
         .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-    open(&output)?;
+    output.open()?;
     Ok(match output {
         Output::File(path) => path.display().to_string(),
         Output::Stdout => "standard output".to_owned(),
     })
 }
 
-fn open(output: &Output) -> Result<Option<File>, Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    match output {
-        Output::Stdout => Ok(None),
-        Output::File(path) => OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map(Some)
-            .map_err(|source| Error::Open {
-                path: path.clone(),
-                source,
-            }),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_takes_nothing_does_not_keep_the_program_from_ending() {
+        let config = Config {
+            output: Some(Output::File("/dev/full".into())),
+            on_failure: OnFailure::Refuse,
+        };
+        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let (audit, writer) = Audit::start(&config, Path::new("."), metrics).unwrap();
+        drop(audit.open("1".to_owned(), None));
+        while audit.is_healthy() {
+            std::thread::yield_now();
+        }
+        assert!(!audit.permits_requests());
+        writer.finish();
     }
 }

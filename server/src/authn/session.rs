@@ -69,11 +69,13 @@ impl TryFrom<Written> for Config {
         }: Written,
     ) -> Result<Self, String> {
         if lifetime < Duration::from_secs(1) {
-            return Err("lifetime must be 1s at least".to_owned());
+            return Err("sessions.lifetime must be 1s at least".to_owned());
         }
         if lifetime > max_lifetime {
             let (lifetime, max) = (duration::format(lifetime), duration::format(max_lifetime));
-            return Err(format!("lifetime, {lifetime}, is over max_lifetime, {max}"));
+            return Err(format!(
+                "sessions.lifetime, {lifetime}, is over sessions.max_lifetime, {max}"
+            ));
         }
         Ok(Self {
             lifetime,

@@ -80,8 +80,12 @@ impl File {
         let file = self.agent.file.display().to_string();
         let parsed = std::str::from_utf8(content)
             .map_err(|error| format!("{file}: not UTF-8 text: {error}"));
-        let parsed =
-            parsed.and_then(|text| Rules::parse(text, &file).map_err(|error| error.to_string()));
+        // Strangers write these files: one that breaks the parser must not end the watching of all others.
+        let parsed = parsed.and_then(|text| {
+            std::panic::catch_unwind(|| Rules::parse(text, &file))
+                .map_err(|_| format!("{file}: the parser failed on it"))?
+                .map_err(|error| error.to_string())
+        });
         let rules = match parsed {
             Ok(rules) => rules,
             Err(problem) => {

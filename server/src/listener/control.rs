@@ -8,11 +8,12 @@ use ci_tunnel::transport::stream::{self, Receiver, Sender};
 
 use super::Listener;
 use super::admit::{Admitted, read, send};
+use super::pings::{Due, Pings};
 use crate::agents::Session;
 use crate::identity::Agent;
 
-/// Pings that measure the path and prove that the agent's program, not only its kernel, is alive.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long an agent that only looks may stay.
+const LOOK: Duration = Duration::from_secs(10);
 /// Control streams are served before requests.
 const PRIORITY: i32 = 100;
 
@@ -25,6 +26,9 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
         receiver,
     } = admitted;
     sender.set_priority(PRIORITY);
+    if session.hello.probe {
+        return let_look(&session, &agent).await;
+    }
     tracing::info!(
         agent.id = agent.id.0,
         %agent,
@@ -35,7 +39,11 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
     );
     let registered = listener.registry.register(std::sync::Arc::clone(&session));
     let (code, reason) = match talk(listener, &session, &agent, sender, receiver).await {
-        Ok(()) => (Code::Done, "the agent closed its control stream".to_owned()),
+        Ok(End::Closed) => (Code::Done, "the agent closed its control stream".to_owned()),
+        Ok(End::Silent) => {
+            let reason = "silent, and the agent has a newer session";
+            (Code::Unhealthy, reason.to_owned())
+        }
         Err(stream::Error::Malformed(error)) => (Code::Protocol, error.to_string()),
         Err(error) => (Code::Done, error.to_string()),
     };
@@ -45,36 +53,53 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
     tracing::info!(agent.id = agent.id.0, %agent, reason, "agent disconnected");
 }
 
+/// Requests must not find it: it leaves as soon as it knows that it was admitted.
+async fn let_look(session: &Session, agent: &Agent) {
+    tracing::info!(agent.id = agent.id.0, %agent, "an agent asked whether it would be admitted");
+    let _ = tokio::time::timeout(LOOK, session.connection().closed()).await;
+    session.close(Code::Done, "the check is over");
+}
+
+/// Why there is nothing more to say.
+enum End {
+    Closed,
+    Silent,
+}
+
 async fn talk(
     listener: &Listener,
     session: &Session,
     agent: &Agent,
     mut sender: Sender,
     mut receiver: Receiver,
-) -> Result<(), stream::Error> {
+) -> Result<End, stream::Error> {
     let mut rules = listener.rules.clone();
     let mut configured = Configure::default();
-    let mut pings = tokio::time::interval(PING_INTERVAL);
-    let mut sequence = 0;
+    let mut pings = Pings::new();
     let mut told = false;
     loop {
         configured = configure(agent, &mut rules, &mut sender, configured).await?;
         // `read` keeps what it has in the receiver, so losing the race loses nothing.
         tokio::select! {
             message = read(&mut receiver) => match message? {
-                Some(message) => on_message(session, &mut sender, message).await?,
-                None => return Ok(()),
+                Some(message) => {
+                    pings.heard();
+                    session.doubt(false);
+                    on_message(session, &mut sender, message).await?;
+                }
+                None => return Ok(End::Closed),
             },
-            _ = pings.tick() => {
-                sequence += 1;
-                send(&mut sender, &Message::Ping(sequence)).await?;
-            }
+            due = pings.next(session) => match due {
+                Due::Ping(number) => send(&mut sender, &Message::Ping(number)).await?,
+                Due::Doubt => session.doubt(true),
+                Due::GiveUp => return Ok(End::Silent),
+            },
             changed = rules.changed() => if changed.is_err() {
-                return Ok(());
+                return Ok(End::Closed);
             },
             () = listener.drain.draining(), if !told => {
                 told = true;
-                session.drain();
+                // The session stays in use: requests that were accepted before the drain have nobody else.
                 send(&mut sender, &Message::Drain { grace: listener.drain_grace }).await?;
             }
         }

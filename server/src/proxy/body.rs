@@ -57,6 +57,8 @@ pub enum Error {
     Stream(#[from] stream::Error),
     #[error("the body is shorter than its Content-Length")]
     Short,
+    #[error("the body is longer than its Content-Length")]
+    Long,
 }
 
 impl Body {
@@ -140,9 +142,12 @@ impl Tunnel {
         let length = bytes.len() as u64;
         self.record.received(length);
         if let Some(expected) = &mut self.expected {
-            *expected = expected.checked_sub(length).ok_or(Error::Short)?;
+            let Some(left) = expected.checked_sub(length) else {
+                return Err(self.broken(Error::Long));
+            };
+            *expected = left;
             // HTTP/1.1 drops a body whose announced length it has sent, without asking for its end.
-            if *expected == 0 {
+            if left == 0 {
                 self.complete();
             }
         }

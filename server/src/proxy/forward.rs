@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ci_tunnel::protocol::MAX_HEAD_FRAME;
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::frame::Kind;
 use ci_tunnel::protocol::head::{Failure, RequestHead, RequestKind, ResponseHead};
 use ci_tunnel::transport::stream::{self, Receiver, Sender};
@@ -13,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Why there is no response head.
 #[derive(Debug)]
@@ -46,6 +48,15 @@ pub struct Sent {
     finished: Option<oneshot::Receiver<()>>,
 }
 
+/// What an upload tells, and what ends it.
+#[derive(Debug)]
+pub struct Uploading {
+    /// Counts the body's bytes.
+    pub sent: Arc<AtomicU64>,
+    /// The permit is lost. A client that does not read its response would not be told of that by the response's body.
+    pub cut: CancellationToken,
+}
+
 /// Sends the head and begins to send the body.
 ///
 /// # Errors
@@ -55,7 +66,7 @@ pub async fn send(
     body: Incoming,
     mut sender: Sender,
     receiver: Receiver,
-    sent: Arc<AtomicU64>,
+    uploading: Uploading,
 ) -> Result<Sent, Error> {
     let mut out = BytesMut::with_capacity(1024);
     head.encode(&mut out).map_err(|_| Error::TooLong)?;
@@ -79,7 +90,12 @@ pub async fn send(
         RequestKind::Body => {
             let (done, finished) = oneshot::channel();
             let task = tokio::spawn(async move {
-                upload(body, sender, &sent).await;
+                let mut sender = sender;
+                tokio::select! {
+                    biased;
+                    () = uploading.cut.cancelled() => sender.reset(Code::PermitLost),
+                    () = upload(body, &mut sender, &uploading.sent) => {}
+                }
                 // Nobody waits any more when the response head came before the end of the body.
                 let _ = done.send(());
             });
@@ -94,7 +110,7 @@ pub async fn send(
 }
 
 /// Sends the body piece by piece. A body that breaks off leaves the stream reset, never finished.
-async fn upload(mut body: Incoming, mut sender: Sender, sent: &AtomicU64) {
+async fn upload(mut body: Incoming, sender: &mut Sender, sent: &AtomicU64) {
     let stopped = sender.stopped();
     let mut stopped = std::pin::pin!(stopped);
     loop {

@@ -8,13 +8,14 @@ use ci_tunnel::runtime::drain;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Proxy;
@@ -57,6 +58,9 @@ const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = (H2_STREAMS + 1) * H2_STREAM_WINDOW;
 /// A client that is gone without a word is noticed after a few times this, so that its watch does not live for ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// An HTTP/2 connection that began no request for so long is asked to end; what runs on it may.
+const H2_IDLE: Duration = Duration::from_secs(300);
 
 /// Accepts clients until told to drain, then waits for those that are there.
 pub async fn serve(
@@ -131,7 +135,7 @@ async fn connection(
     let Security::Tls(acceptor) = security else {
         return serve_http1(stream, client, limits, proxy, drain).await;
     };
-    let tls = match tokio::time::timeout(limits.head_timeout, acceptor.accept(stream)).await {
+    let tls = match timeout(limits.head_timeout, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return failed(&proxy.metrics, client, "tls", &error.to_string()),
         Err(_) => {
@@ -144,7 +148,7 @@ async fn connection(
         }
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(tls, client, proxy, drain).await;
+        serve_http2(tls, client, limits, proxy, drain).await;
     } else {
         serve_http1(tls, client, limits, proxy, drain).await;
     }
@@ -195,11 +199,22 @@ async fn serve_http1<T>(
     }
 }
 
-async fn serve_http2<T>(io: T, client: SocketAddr, proxy: Arc<Proxy>, drain: drain::Watcher)
-where
+async fn serve_http2<T>(
+    io: T,
+    client: SocketAddr,
+    limits: Limits,
+    proxy: Arc<Proxy>,
+    drain: drain::Watcher,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = proxy.metrics.clone();
+    let (begun, requests) = watch::channel(());
+    let service = service(client, proxy);
+    let service = service_fn(move |request| {
+        begun.send_replace(());
+        service.call(request)
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS)
@@ -209,12 +224,15 @@ where
         .max_send_buf_size(BUFFER)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(io), service(client, proxy));
+        .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        () = drain.draining() => {
+        used = ends(&drain, requests, limits.head_timeout) => {
+            if !used {
+                return failed(&metrics, client, "http2", "no request in time");
+            }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -225,6 +243,24 @@ where
     };
     if let Err(error) = result {
         failed(&metrics, client, "http2", &error.to_string());
+    }
+}
+
+/// Waits until the server drains or no request began for long. False: there was none at all, so not even the HTTP/2
+/// preface may be there, and a graceful end would wait for it.
+async fn ends(drain: &drain::Watcher, mut requests: watch::Receiver<()>, first: Duration) -> bool {
+    let idle = async {
+        let mut used = false;
+        let mut patience = first;
+        while let Ok(Ok(())) = timeout(patience, requests.changed()).await {
+            (used, patience) = (true, H2_IDLE);
+        }
+        used
+    };
+    tokio::select! {
+        biased;
+        () = drain.draining() => true,
+        used = idle => used,
     }
 }
 
@@ -239,7 +275,7 @@ async fn cut(drain: &drain::Watcher) {
 fn service(
     client: SocketAddr,
     proxy: Arc<Proxy>,
-) -> impl hyper::service::Service<
+) -> impl Service<
     Request<Incoming>,
     Response = http::Response<super::body::Body>,
     Error = std::convert::Infallible,

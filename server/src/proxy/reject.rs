@@ -59,6 +59,11 @@ pub enum Reject {
     Cut(String),
     #[error("this server is shutting down; try again")]
     ShuttingDown,
+    /// Sent already, and not safe to repeat.
+    #[error(
+        "this server is shutting down; the request was not repeated, and it may or may not have been carried out"
+    )]
+    CutByRestart,
     #[error("this server can not write its audit log, and is set to refuse requests until it can")]
     AuditUnavailable,
 }
@@ -80,8 +85,8 @@ impl Reject {
         self.form().code
     }
 
-    /// The refusal as a response.
-    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+    /// The refusal as a response: a `Status`, or only its words `as_text`.
+    pub fn response(&self, request_id: &str, as_text: bool) -> Response<Bytes> {
         let form = self.form();
         let retry_after = form
             .retry_after
@@ -91,13 +96,15 @@ impl Reject {
         if let Some(seconds) = retry_after {
             status = status.retry_after(seconds);
         }
-        let mut response = Response::new(Bytes::from(status.to_json()));
+        let (body, content_type) = if as_text {
+            (status.to_text().into_bytes(), "text/plain; charset=utf-8")
+        } else {
+            (status.to_json(), kube::Status::CONTENT_TYPE)
+        };
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = form.code;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(kube::Status::CONTENT_TYPE),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -152,6 +159,7 @@ impl Reject {
             Self::NoAnswer { .. } => form(StatusCode::GATEWAY_TIMEOUT, "no_answer"),
             Self::Cut(_) => form(StatusCode::FORBIDDEN, "cut"),
             Self::ShuttingDown => again("shutting_down"),
+            Self::CutByRestart => form(StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::AuditUnavailable => again("audit"),
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ci_tunnel::kube::{self, Attributes};
 use ci_tunnel::protocol::head::RequestKind;
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Request, Version};
 
 use super::reject::Reject;
@@ -49,6 +49,19 @@ impl Target {
             kind,
         })
     }
+}
+
+/// Whether a client asks what there is, as kubectl and helm do first of all: they print the words of a refusal that is
+/// plain text, and nothing but `unknown` of a `Status`.
+pub fn is_discovery<B>(request: &Request<B>, prefix: &str) -> bool {
+    let path = request
+        .uri()
+        .path()
+        .strip_prefix(prefix.trim_end_matches('/'));
+    let path = path.unwrap_or_default();
+    let accept = request.headers().get(ACCEPT).map(HeaderValue::as_bytes);
+    let asks = matches!(path, "/api" | "/apis" | "/version") || path.starts_with("/openapi/");
+    asks && accept.is_some_and(|accept| accept.starts_with(b"application/"))
 }
 
 /// What every request must keep, whatever it asks for.
@@ -110,7 +123,11 @@ fn kind<B: http_body::Body>(request: &Request<B>) -> Result<RequestKind, Reject>
     let protocols: Vec<_> = request.headers().get_all(UPGRADE).iter().collect();
     match (asked, protocols.as_slice()) {
         (true, [protocol]) if request.version() == Version::HTTP_11 => {
-            if request.body().is_end_stream() {
+            if !kube::may_switch_to(protocol) {
+                Err(Reject::Malformed(
+                    "an upgrade is carried to `websocket` and `SPDY/3.1` only".to_owned(),
+                ))
+            } else if request.body().is_end_stream() {
                 Ok(RequestKind::Upgrade((*protocol).clone()))
             } else {
                 Err(Reject::Malformed(
@@ -198,4 +215,43 @@ pub fn clean(headers: &mut HeaderMap) {
     kube::clean_request_headers(headers);
     headers.remove(HOST);
     headers.remove(EXPECT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_who_reads_plain_text_only() {
+        const AGGREGATED: &str =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let asks = |path: &str, accept: Option<&str>, prefix: &str| {
+            let mut request = Request::get(path);
+            if let Some(accept) = accept {
+                request = request.header(ACCEPT, accept);
+            }
+            is_discovery(&request.body(()).unwrap(), prefix)
+        };
+        for path in ["/api", "/apis?timeout=32s", "/version", "/openapi/v3"] {
+            assert!(asks(path, Some(AGGREGATED), "/"), "{path}");
+            assert!(asks(
+                &format!("/k8s-proxy{path}"),
+                Some(AGGREGATED),
+                "/k8s-proxy/"
+            ));
+            // Programs that read a `Status` get one.
+            assert!(
+                !asks(path, Some("*/*"), "/") && !asks(path, None, "/"),
+                "{path}"
+            );
+        }
+        for path in [
+            "/api/v1/pods",
+            "/apis/apps/v1/deployments",
+            "/",
+            "/versions",
+        ] {
+            assert!(!asks(path, Some(AGGREGATED), "/"), "{path}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ impl Upgraded {
         let result = tokio::select! {
             biased;
             () = cut.cancelled() => None,
-            result = splice(io, &mut self.sender, &mut self.receiver, &mut counters) => Some(result),
+            result = splice(io, &mut self.sender, &mut self.receiver, &mut counters, Code::Cancelled) => Some(result),
         };
         self.record
             .sent()

@@ -1,6 +1,7 @@
 //! The server's executable from outside: what its help lists, what it says of mistakes, how it ends.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+// A test may tell its story in one piece.
+#![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod help;
 mod messages;

@@ -175,3 +175,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_streams_are_switched_to() {
+    for (protocol, may) in [
+        ("SPDY/3.1", true),
+        ("spdy/3.1", true),
+        ("websocket", true),
+        ("WebSocket", true),
+        ("h2c", false),
+        ("HTTP/2.0", false),
+        ("TLS/1.3", false),
+        ("websocket, h2c", false),
+        ("", false),
+    ] {
+        assert_eq!(
+            may_switch_to(&HeaderValue::from_static(protocol)),
+            may,
+            "{protocol}"
+        );
+    }
+}

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ci_tunnel_tests::apiserver::Received;
 use ci_tunnel_tests::client::{Http, Switched};
 use ci_tunnel_tests::deadline::within;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::rig::{Rig, SOON};
@@ -126,6 +127,25 @@ async fn either_side_that_goes_away_ends_the_other_at_once() -> Result<()> {
         begin.elapsed()
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn the_audit_says_which_side_broke_off() -> Result<()> {
+    let rig = Rig::start().await?;
+    let client = rig.client(Http::One)?;
+    let mut io = client.upgrade("/upgrade/break", "SPDY/3.1").await?.io()?;
+    io.write_all(b"x").await?;
+    io.flush().await?;
+    let mut rest = Vec::new();
+    // Broken or ended, but not silent.
+    let _ = within("the break", io.read_to_end(&mut rest)).await?;
+    let ended = |how: &'static str| {
+        let told = move |line: &Value| line["end"].to_string().contains(how);
+        rig.tunnel.audited(told)
+    };
+    ended("the API server's connection broke").await?;
+    drop(client.upgrade("/upgrade/echo", "SPDY/3.1").await?.io()?);
+    ended("client_gone").await.map(drop)
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -49,6 +50,8 @@ pub(super) async fn serve(upgrade: OnUpgrade, process: Process) -> Result<()> {
         .await?;
     // The client answers the closing frame; hanging up earlier could take the last output with it.
     while let Some(Ok(_)) = socket.next().await {}
+    // TLS has an end of its own, without which the connection looks broken.
+    socket.get_mut().shutdown().await?;
     Ok(())
 }
 

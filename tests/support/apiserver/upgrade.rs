@@ -39,6 +39,10 @@ pub(super) async fn answer(mut call: Call, kind: &str) -> Reply {
             tokio::spawn(bye(upgrade, call.entry));
             switching(asked)
         }
+        "break" => {
+            tokio::spawn(break_off(upgrade));
+            switching(asked)
+        }
         "wrong-protocol" => {
             tokio::spawn(swallow(upgrade, call.entry));
             switching(HeaderValue::from_static("another/1"))
@@ -98,6 +102,11 @@ async fn bye(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {
         }
         remember(&entry, &buffer[..len]);
     }
+}
+
+async fn break_off(upgrade: OnUpgrade) -> io::Result<()> {
+    let mut io = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+    io.read_u8().await.map(drop)
 }
 
 async fn swallow(upgrade: OnUpgrade, entry: Entry) -> io::Result<()> {

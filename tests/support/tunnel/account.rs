@@ -17,14 +17,7 @@ impl Account {
     pub async fn create(cluster: &Cluster) -> Result<Self> {
         let kubectl = cluster.kubectl();
         kubectl.apply(ACCOUNT).await?;
-        let create = [
-            "create",
-            "token",
-            "agent",
-            "-n",
-            "ci-tunnel",
-            "--duration=2h",
-        ];
+        let create = ["create", "token", "agent", "-n", "harness", "--duration=2h"];
         let token = kubectl.run(create).await?;
         Ok(Self {
             token: token.trim().to_owned(),
@@ -42,7 +35,7 @@ impl Account {
     }
 
     /// What the API server calls it.
-    pub const NAME: &'static str = "system:serviceaccount:ci-tunnel:agent";
+    pub const NAME: &'static str = "system:serviceaccount:harness:agent";
 }
 
 /// Binds the cluster role `role` to a group, in every namespace.
@@ -62,18 +55,19 @@ pub async fn grant(cluster: &Cluster, group: &str, role: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Names that no other manifest has: the shipped one is installed in the same cluster.
 const ACCOUNT: &str = r#"
 apiVersion: v1
 kind: Namespace
-metadata: { name: ci-tunnel }
+metadata: { name: harness }
 ---
 apiVersion: v1
 kind: ServiceAccount
-metadata: { name: agent, namespace: ci-tunnel }
+metadata: { name: agent, namespace: harness }
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
-metadata: { name: ci-tunnel-agent }
+metadata: { name: harness-agent }
 rules:
 - apiGroups: ["", authentication.k8s.io]
   resources: ["*"]
@@ -81,13 +75,13 @@ rules:
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: { name: ci-tunnel-agent }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ci-tunnel-agent }
-subjects: [{ kind: ServiceAccount, name: agent, namespace: ci-tunnel }]
+metadata: { name: harness-agent }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: harness-agent }
+subjects: [{ kind: ServiceAccount, name: agent, namespace: harness }]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: { name: ci-tunnel-agent-edit }
+metadata: { name: harness-agent-edit }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit }
-subjects: [{ kind: ServiceAccount, name: agent, namespace: ci-tunnel }]
+subjects: [{ kind: ServiceAccount, name: agent, namespace: harness }]
 "#;

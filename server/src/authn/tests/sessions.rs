@@ -70,3 +70,20 @@ async fn a_session_gives_no_session() {
     let late = authenticator.issue_session(&authenticated, AgentId(7), None);
     assert!(matches!(late, Err(IssueError::Parent(Error::Revoked))));
 }
+
+#[tokio::test]
+async fn a_revocation_counts_after_the_end_too() {
+    let authenticator = authenticator().await;
+    let (parent, session) = session(&authenticator, 7).await;
+    let known = authenticator
+        .authenticate(&for_agent(7, &session))
+        .await
+        .unwrap();
+    let ended = Authenticated {
+        expires_at: std::time::UNIX_EPOCH,
+        ..(*known).clone()
+    };
+    assert_eq!(ended.still_valid(), Err(Error::Expired));
+    authenticator.revoke(&parent.token, false).await.unwrap();
+    assert_eq!(ended.still_valid(), Err(Error::Revoked));
+}
