@@ -256,7 +256,7 @@ async fn a_bad_file_is_named_with_its_field() {
         ),
         (
             "ops: {listen: nonsense}\n",
-            "ops.listen: \"nonsense\" is not an address to listen on: write IP:PORT",
+            "\"nonsense\" is not an address to listen on: write IP:PORT",
         ),
         ("timeouts: {hold: soon}\n", "timeouts.hold: "),
         ("threads: 0\n", "threads is 0: it must be from 1 to 1024"),
