@@ -118,7 +118,12 @@ fn unchanged_files_keep_their_rules_and_the_snapshot_is_the_same() {
 #[test]
 fn a_file_that_is_being_replaced_keeps_its_rules() {
     let root = TempDir::new().unwrap();
-    write(root.path(), "acme/infra", "prod", "ci_access: {implicit: false}");
+    write(
+        root.path(),
+        "acme/infra",
+        "prod",
+        "ci_access: {implicit: false}",
+    );
     let mut directories = open(&root);
     let start = Instant::now();
     let before = directories.read_at(start);
@@ -128,7 +133,12 @@ fn a_file_that_is_being_replaced_keeps_its_rules() {
     let without = directories.read_at(start);
     assert!(without.same(&before), "it may come back in a moment");
     assert!(directories.is_missing_any());
-    write(root.path(), "acme/infra", "prod", "ci_access: {implicit: false}");
+    write(
+        root.path(),
+        "acme/infra",
+        "prod",
+        "ci_access: {implicit: false}",
+    );
     assert!(directories.read_at(start).same(&before));
     assert!(!directories.is_missing_any());
 
