@@ -4,6 +4,7 @@
 //! [`Permit`], and only the decision makes one.
 
 pub mod body;
+mod carried;
 pub mod forward;
 pub mod front;
 pub mod kubeconfig;
@@ -19,12 +20,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
-use ci_tunnel::protocol::head::{Cause, Failure, RequestHead, RequestKind, ResponseHead};
+use ci_tunnel::protocol::head::{Cause, Failure, RequestHead, RequestKind};
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::transport::stream;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -37,7 +38,8 @@ use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::routing::{self, Route, Router};
-use body::{Body, State, Tunnel};
+use body::Body;
+use carried::Carried;
 use limits::Limits;
 pub use limits::Slots;
 use live::{Live, Why};
@@ -304,105 +306,6 @@ impl Proxy {
         record.end(Ending::Refused(label), Some(reject.to_string()));
         reject.response(record.request_id(), as_text)
     }
-}
-
-/// A response whose head is here.
-struct Carried {
-    response: ResponseHead,
-    sent: forward::Sent,
-    permitted: Permitted,
-    running: crate::agents::session::Running,
-    upgrade: Option<hyper::upgrade::OnUpgrade>,
-    head_only: bool,
-    drain: drain::Watcher,
-}
-
-impl Carried {
-    /// The response as the client gets it; the record goes with its body.
-    fn finish(self, mut record: Record) -> Response<Body> {
-        let Self {
-            response,
-            sent,
-            permitted,
-            running,
-            upgrade,
-            head_only,
-            drain,
-        } = self;
-        record.status(response.status.as_u16());
-        let mut headers = response.headers;
-        ci_tunnel::kube::clean_response_headers(&mut headers);
-        let Some(client) = upgrade else {
-            let body = tunnel(
-                &headers,
-                response.status,
-                head_only,
-                sent,
-                permitted,
-                running,
-                record,
-            );
-            return answer(response.status, headers, Body::Tunnel(Box::new(body)));
-        };
-        let protocol = response
-            .upgrade
-            .unwrap_or_else(|| HeaderValue::from_static(""));
-        record.upgrade(&String::from_utf8_lossy(protocol.as_bytes()));
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, protocol);
-        if let Some(sender) = sent.sender {
-            let Permitted { live, slots, .. } = permitted;
-            let upgraded = upgrade::Upgraded {
-                sender,
-                receiver: sent.receiver,
-                record,
-                live,
-                slots,
-                running,
-            };
-            tokio::spawn(upgraded.run(client, drain));
-        }
-        answer(response.status, headers, Body::whole(Bytes::new(), None))
-    }
-}
-
-fn tunnel(
-    headers: &HeaderMap,
-    status: StatusCode,
-    head_only: bool,
-    sent: forward::Sent,
-    permitted: Permitted,
-    running: crate::agents::session::Running,
-    record: Record,
-) -> Tunnel {
-    let bodiless =
-        head_only || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let expected = if bodiless { None } else { announced };
-    let mut tunnel = Tunnel {
-        receiver: sent.receiver,
-        record,
-        cut: Box::pin(permitted.live.cut().cancelled_owned()),
-        live: permitted.live,
-        upload: sent.upload,
-        _slots: permitted.slots,
-        _running: running,
-        expected,
-        state: State::Flowing,
-    };
-    if bodiless || expected == Some(0) {
-        tunnel.complete();
-    }
-    tunnel
-}
-
-fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 fn request_head(
