@@ -7,3 +7,4 @@ pub mod ops;
 pub mod ready;
 pub mod signal;
 pub mod telemetry;
+pub mod threads;

@@ -6,10 +6,9 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use ci_tunnel::runtime::{signal, telemetry};
+use ci_tunnel::runtime::{signal, telemetry, threads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
 use crate::config::{self, Config, Flags};
@@ -56,14 +55,17 @@ impl Cli {
 
 fn run(config: Config) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
-    runtime(config.threads)?.block_on(async {
-        let (shutdown, _reload) = signal::install().context("signals")?;
-        app::start(config, level).await?.run(shutdown).await
-    })
+    threads::runtime(config.threads)
+        .context("runtime")?
+        .block_on(async {
+            let (shutdown, _reload) = signal::install().context("signals")?;
+            app::start(config, level).await?.run(shutdown).await
+        })
 }
 
 fn check(flags: &Flags) -> ExitCode {
-    let outcome = load(flags).and_then(|config| Ok((runtime(1)?, config)));
+    let outcome =
+        load(flags).and_then(|config| Ok((threads::runtime(1).context("runtime")?, config)));
     let healthy = match outcome {
         Ok((runtime, config)) => runtime.block_on(check::all(&config, &mut io::stdout())),
         Err(error) => check::unusable(&error, &mut io::stdout()),
@@ -77,17 +79,4 @@ fn check(flags: &Flags) -> ExitCode {
 
 fn load(flags: &Flags) -> anyhow::Result<Config> {
     Ok(config::load(flags, |name| std::env::var(name).ok())?)
-}
-
-/// One thread is the fastest up to a full core: nothing is handed from thread to thread.
-fn runtime(threads: usize) -> anyhow::Result<Runtime> {
-    let mut builder = if threads > 1 {
-        Builder::new_multi_thread()
-    } else {
-        Builder::new_current_thread()
-    };
-    if threads > 1 {
-        builder.worker_threads(threads);
-    }
-    builder.enable_all().build().context("runtime")
 }

@@ -18,10 +18,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ci_tunnel::runtime::{signal, telemetry};
+use ci_tunnel::runtime::{signal, telemetry, threads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access;
@@ -234,19 +233,7 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     .await
 }
 
-/// One thread is the fastest up to a full core: no request is handed from thread to thread.
 fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
-    let mut builder = if threads > 1 {
-        Builder::new_multi_thread()
-    } else {
-        Builder::new_current_thread()
-    };
-    if threads > 1 {
-        builder.worker_threads(threads);
-    }
-    Ok(builder
-        .enable_all()
-        .build()
-        .context("the runtime")?
-        .block_on(future))
+    let runtime = threads::runtime(threads).context("the runtime")?;
+    Ok(runtime.block_on(future))
 }
