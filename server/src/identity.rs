@@ -37,8 +37,12 @@ pub struct Agent {
 /// What a verified credential says of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobIdentity {
-    /// Who vouched: `local`, or the name of a configured issuer.
+    /// Who vouched: `local`, or the name of a configured provider. Paths of two providers are two things.
     pub provider: String,
+    /// Begins the job's names in Kubernetes (`gitlab`, `github`); unknown of a local token, for which the operator
+    /// vouches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_prefix: Option<String>,
     pub project: Project,
     /// The groups of the project, the nearest first. Derived from the project's path where the ids are not known.
     #[serde(default)]
