@@ -13,6 +13,7 @@ mod decide;
 mod entry;
 pub mod glob;
 mod impersonate;
+pub mod lint;
 mod parse;
 mod rules;
 pub mod template;
