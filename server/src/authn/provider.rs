@@ -83,7 +83,7 @@ impl Config {
     }
 
     /// How it is reached.
-    pub(super) fn http(&self) -> Result<http::Client, http::Error> {
+    pub(super) fn http(&self) -> Result<http::Client, http::BuildError> {
         http::Client::new(self.ca_file.as_deref(), self.proxy.as_deref())
     }
 
