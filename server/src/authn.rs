@@ -16,8 +16,10 @@ use crate::store::{self, Store};
 mod cache;
 pub mod credential;
 pub mod exchange;
+mod http;
 mod issue;
 mod local;
+pub mod provider;
 mod revocations;
 mod session;
 mod signed;
@@ -38,6 +40,8 @@ pub struct Config {
     pub local_job_tokens: local::Config,
     /// The credentials inside KUBECONFIGs that this server makes.
     pub sessions: session::Config,
+    /// The CI systems whose word is taken.
+    pub providers: provider::Providers,
 }
 
 /// Why a credential is not accepted. Never holds a part of it.

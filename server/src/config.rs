@@ -132,6 +132,8 @@ pub enum Error {
     #[error(transparent)]
     Limits(#[from] limits::config::Error),
     #[error(transparent)]
+    Repositories(#[from] configrepo::Error),
+    #[error(transparent)]
     Log(#[from] telemetry::Error),
 }
 
@@ -156,7 +158,10 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn check(&mut self) -> Result<(), Error> {
+        let providers = self.authn.providers.iter();
+        self.config_repositories
+            .bind(providers.map(|provider| provider.name.as_str()))?;
         self.quic.check()?;
         let api = &self.kubernetes_api;
         if let Some(url) = &api.url

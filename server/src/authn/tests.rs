@@ -20,6 +20,7 @@ async fn authenticator() -> Authenticator {
 fn job() -> JobIdentity {
     JobIdentity {
         provider: "local".to_owned(),
+        identity_prefix: None,
         project: Project {
             path: "acme/shop".parse().unwrap(),
             id: Some(12),

@@ -79,6 +79,7 @@ impl JobArgs {
         let path: ProjectPath = self.project.parse().map_err(Error::Project)?;
         Ok(JobIdentity {
             provider: self.provider.clone(),
+            identity_prefix: None,
             groups: self.groups(&path)?,
             project: Project {
                 path,
