@@ -11,6 +11,7 @@
 mod condition;
 mod decide;
 pub mod glob;
+mod granted;
 mod impersonate;
 mod parse;
 mod rules;
@@ -18,6 +19,7 @@ pub mod template;
 
 pub use condition::{Condition, Failure};
 pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
+pub use granted::{Authorize, Grant, Granted, Listed};
 pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, RuleRef, Rules, Tier};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::glob::Glob;
 use super::impersonate::Source;
 use super::rules::{Entry, LogLevel, MANY_ENTRIES, RuleRef, Rules, Tier};
 use crate::identity::{ProjectPath, RefType};
-use access_as::access_as;
+pub(super) use access_as::access_as;
 
 /// Top-level keys of GitLab's other features, now and in older versions.
 const OTHER_FEATURES: &[&str] = &[
@@ -151,7 +151,7 @@ fn path(place: &Place<'_>) -> Result<ProjectPath, Invalid> {
     place.text()?.parse().map_err(|error| place.invalid(error))
 }
 
-fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
+pub(super) fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
     let text = place.text()?;
     let character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.len() > 63

@@ -9,7 +9,7 @@ use ci_tunnel::config::load;
 use super::condition::Conditions;
 use super::impersonate::Source;
 use super::parse;
-use crate::identity::ProjectPath;
+use crate::identity::{AgentId, ProjectPath};
 
 /// The largest configuration file, in bytes: GitLab's limit.
 pub const MAX_FILE: usize = 128 * 1024;
@@ -54,6 +54,8 @@ pub enum Tier {
     Implicit,
     Group,
     Instance,
+    /// No rule of the file: GitLab's own copy of the configuration, as GitLab answered it.
+    Gitlab,
 }
 
 /// How much the agent logs: `observability.logging.level`.
@@ -115,7 +117,7 @@ impl Rules {
                 Tier::Project => rules.projects.entry(key).or_default().push(at),
                 Tier::Group => rules.groups.entry(key).or_default().push(at),
                 Tier::Instance => rules.instance.push(at),
-                Tier::Implicit => {}
+                Tier::Implicit | Tier::Gitlab => {}
             }
         }
         Self { entries, ..rules }
@@ -208,6 +210,16 @@ impl RuleRef {
         }
     }
 
+    /// What GitLab says of an agent, which stands in no file here.
+    pub(super) fn gitlab(agent: AgentId) -> Self {
+        Self::new(
+            Tier::Gitlab,
+            None,
+            usize::try_from(agent.0).unwrap_or(usize::MAX),
+            0,
+        )
+    }
+
     pub fn tier(&self) -> Tier {
         self.tier
     }
@@ -217,7 +229,7 @@ impl RuleRef {
         self.id.as_ref()
     }
 
-    /// The entry's place in its list, counted from 0.
+    /// The entry's place in its list, counted from 0; of GitLab's entries, the agent's id.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -242,6 +254,7 @@ impl fmt::Display for RuleRef {
             Tier::Implicit => f.write_str("implicit access of the configuration project"),
             Tier::Group => write!(f, "groups[{index}] (line {line}, {id:?})"),
             Tier::Instance => write!(f, "instance (line {line})"),
+            Tier::Gitlab => write!(f, "GitLab's configuration of agent {index}"),
         }
     }
 }

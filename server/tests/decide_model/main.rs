@@ -29,7 +29,7 @@ impl Entry {
         let environment = job
             .environment
             .as_ref()
-            .map(|environment| environment.name.as_str());
+            .and_then(|environment| environment.name.as_deref());
         let environment_protected = job
             .environment
             .as_ref()
