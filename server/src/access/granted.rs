@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::decide::{self, AccessAs, Considered, Denied, Explanation, Outcome, Permit};
 use super::impersonate::Source;
 use super::parse;
-use super::rules::{RuleRef, Rules};
+use super::entry::RuleRef;
+use super::rules::Rules;
 use crate::identity::{Agent, AgentId, JobIdentity, ProjectPath};
 
 /// Who decides on a job that GitLab has vouched for.
@@ -191,11 +192,12 @@ fn permit(listed: &Listed, job: &JobIdentity, agent: &Agent) -> Result<Permit, D
         rule: rule.clone(),
         reason,
     };
-    let identity = entry.source.identity(job, agent).map_err(refuse)?;
+    let of_config_project = job.project.path == listed.config_project;
+    let identity = entry.source.identity(job, agent, of_config_project);
     Ok(Permit::new(
         rule,
         AccessAs::from(&entry.source),
-        identity,
+        identity.map_err(refuse)?,
         entry.default_namespace.clone(),
     ))
 }
