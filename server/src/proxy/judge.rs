@@ -7,7 +7,7 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 use super::live::{self, Why};
 use super::reject::Reject;
 use super::{Permitted, Proxy, effective_identity};
-use crate::access;
+use crate::access::Denied;
 use crate::audit::Record;
 use crate::authn::{self, Authenticated, Credential};
 use crate::configrepo::Snapshot;
@@ -42,15 +42,14 @@ impl Proxy {
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
         let permit =
-            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
-                match denied {
-                    access::Denied::NotNamed { .. } => no_agent(),
+            who.decide(&agent, &rules.in_force(&agent))
+                .map_err(|denied| match denied {
+                    Denied::NotNamed { .. } | Denied::NotListed { .. } => no_agent(),
                     denied => Reject::Denied {
                         agent: agent.to_string(),
                         denied,
                     },
-                }
-            })?;
+                })?;
         record.agent(&agent);
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
@@ -99,8 +98,12 @@ impl Proxy {
             // A credential must be good when a request begins; that it ends with time does not end what runs.
             Ok(()) | Err(authn::Error::Expired) => {}
             Err(error) => {
+                let label = match error {
+                    authn::Error::JobEnded => "job_ended",
+                    _ => "token",
+                };
                 return Some(Why {
-                    label: "token",
+                    label,
                     message: error.to_string(),
                 });
             }
@@ -112,7 +115,7 @@ impl Proxy {
             });
         }
         let rules = self.rules.borrow().in_force(&request.agent);
-        match access::decide(&request.who.identity, &request.agent, &rules) {
+        match request.who.decide(&request.agent, &rules) {
             Ok(permit) if permit.identity() == request.permit.identity() => None,
             Ok(_) => Some(Why {
                 label: "identity",

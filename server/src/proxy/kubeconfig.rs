@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
-use crate::access;
 use crate::agents::directory::Directory;
 use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
@@ -64,7 +63,7 @@ pub async fn answer(
 /// The agents that a job may use, by id.
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
     let permitted = |agent: &Arc<crate::identity::Agent>| {
-        let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
+        let permit = who.decide(agent, &rules.in_force(agent)).ok()?;
         Some(Allowed {
             agent: (**agent).clone(),
             namespace: permit.default_namespace().map(str::to_owned),

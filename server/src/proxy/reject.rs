@@ -24,7 +24,9 @@ pub enum Reject {
     /// The same for an agent that does not exist and one that the job may not use.
     #[error("this job may not use agent {agent}: {denied}")]
     Denied { agent: String, denied: Denied },
-    #[error("this job may not use agent {agent}: no rule of its configuration allows it")]
+    #[error(
+        "this job may not use agent {agent}: no rule of its configuration allows it, or there is no such agent here"
+    )]
     NoAgent { agent: String },
     #[error(
         "impersonation (kubectl --as) is allowed only where the agent's configuration says `access_as: agent`; \
@@ -109,7 +111,7 @@ impl Reject {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
-            Self::Unauthenticated(_) => {
+            Self::Unauthenticated(_) if form.code == StatusCode::UNAUTHORIZED => {
                 headers.insert(
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"ci-tunnel\""),
@@ -140,6 +142,7 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
+            Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
             Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
