@@ -303,7 +303,7 @@ impl Proxy {
             code = reject.status().as_u16(),
             "{reject}"
         );
-        record.end(Ending::Refused(label), Some(reject.to_string()));
+        record.end(Ending::Refused(label.into()), Some(reject.to_string()));
         reject.response(record.request_id(), as_text)
     }
 }
