@@ -76,6 +76,12 @@ impl Snapshot {
             .map_or_else(Arc::default, |found| Arc::clone(&found.rules))
     }
 
+    /// The version of an agent's file that is in force; empty where there is none.
+    pub fn revision(&self, agent: &Agent) -> &str {
+        self.rules(&agent.project, &agent.name)
+            .map_or("", |found| &found.revision)
+    }
+
     /// All agents that have a file, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &AgentRules> {
         self.agents.values().map(Arc::as_ref)

@@ -158,17 +158,9 @@ impl Proxy {
         };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
-        let permit =
-            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
-                match denied {
-                    access::Denied::NotNamed { .. } => no_agent(),
-                    denied => Reject::Denied {
-                        agent: agent.to_string(),
-                        denied,
-                    },
-                }
-            })?;
-        record.agent(&agent);
+        record.agent(&agent, rules.revision(&agent));
+        let permit = access::decide(&who.identity, &agent, &rules.in_force(&agent))
+            .map_err(|denied| Reject::denied(&agent, denied))?;
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
         let slots = self.limits.admit(&who)?;

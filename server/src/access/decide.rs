@@ -169,6 +169,16 @@ fn list(failures: &[Failure]) -> String {
         .join("; ")
 }
 
+impl Denied {
+    /// The entry that came nearest.
+    pub fn rule(&self) -> Option<&RuleRef> {
+        match self {
+            Self::NotNamed { .. } => None,
+            Self::Conditions { rule, .. } | Self::Identity { rule, .. } => Some(rule),
+        }
+    }
+}
+
 impl Permit {
     pub fn identity(&self) -> &KubernetesIdentity {
         &self.identity

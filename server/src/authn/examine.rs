@@ -39,3 +39,31 @@ fn last_moment(token: &str) -> Result<SystemTime, Error> {
     let before = Duration::from_secs(exp.saturating_sub(1));
     UNIX_EPOCH.checked_add(before).ok_or(Error::Expired)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::Config;
+    use crate::store::Store;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn an_ended_token_still_says_whose_it_was() {
+        let store = Store::in_memory().await.unwrap();
+        let authenticator = Authenticator::new(Config::default(), store).await.unwrap();
+        let job = serde_json::json!({"provider": "local", "project": {"path": "acme/shop"}});
+        let job = serde_json::from_value(job).unwrap();
+        let now = SystemTime::now();
+        let claims = authenticator.local.claims(&job, now - 2 * HOUR, now - HOUR);
+        let token = authenticator.local.sign(&claims).unwrap();
+        let examined = authenticator.examine(&token).unwrap();
+        assert_eq!(examined.who.identity.project.path.as_str(), "acme/shop");
+        assert_eq!(examined.problem, Some(Error::Expired));
+
+        let forged = format!("{}x", token.expose());
+        let forged = JobCredential::new(&forged).unwrap();
+        let refused = authenticator.examine(&forged).unwrap_err();
+        assert_eq!(refused, Error::Signature);
+    }
+}

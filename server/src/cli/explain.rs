@@ -34,6 +34,9 @@ pub struct Args {
     /// Explain a past request: the id in its error message, the log and the audit log
     #[arg(long, value_name = "ID", conflicts_with = "token_file")]
     pub request: Option<String>,
+    /// Look for that request in this audit file instead of the server's; may be given several times, the oldest first
+    #[arg(long, value_name = "PATH", requires = "request")]
+    pub audit_file: Vec<PathBuf>,
     /// Explain the job whose credential this file holds; - for standard input
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
@@ -88,7 +91,9 @@ pub async fn run(
     store.close().await;
     let (subject, reports) = explained?;
     match (args.format, reports.as_slice()) {
-        (Format::Json, reports) => json::print(out, &subject, reports, asks_for_one(args, &subject))?,
+        (Format::Json, reports) => {
+            json::print(out, &subject, reports, asks_for_one(args, &subject))?
+        }
         (Format::Text, [report]) if asks_for_one(args, &subject) => {
             out.write_all(text::whole(&subject, report).as_bytes())?;
         }

@@ -35,7 +35,7 @@ impl Subject {
             return described(args, project, config);
         }
         if let Some(id) = &args.request {
-            return of_request(id, config, store).await;
+            return of_request(id, args, config, store).await;
         }
         ensure!(
             args.token_file.is_some() || std::env::var_os(credential::VARIABLE).is_some(),
@@ -121,8 +121,13 @@ fn described(args: &Args, project: &str, config: &Config) -> anyhow::Result<Subj
     })
 }
 
-async fn of_request(id: &str, config: &Config, store: &Store) -> anyhow::Result<Subject> {
-    let past = Past::find(id, config).await?;
+async fn of_request(
+    id: &str,
+    args: &Args,
+    config: &Config,
+    store: &Store,
+) -> anyhow::Result<Subject> {
+    let past = Past::find(id, &args.audit_file, config).await?;
     let job = past.job().with_context(|| past.without_job())?;
     let revoked = match past.token() {
         Some(token) => authenticator(config, store)
