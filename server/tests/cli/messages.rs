@@ -166,7 +166,7 @@ async fn kubeconfig_says_what_is_wrong_with_the_token() {
     place.ok(&["agent", "create", "acme/app:prod"]).await;
     let document = place.ok(&["kubeconfig", "--token-file", "token"]).await;
     assert!(
-        document.contains("acme/app:prod") && !document.contains("current-context"),
+        document.contains("current-context: acme/app:prod"),
         "{document}"
     );
     assert!(
