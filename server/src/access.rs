@@ -10,6 +10,7 @@
 
 mod condition;
 mod decide;
+mod entry;
 pub mod glob;
 mod impersonate;
 mod parse;
@@ -18,7 +19,9 @@ pub mod template;
 
 pub use condition::{Condition, Failure};
 pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
-pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, RuleRef, Rules, Tier};
+pub use entry::{RuleRef, Tier};
+pub use impersonate::is_identity_prefix;
+pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, Rules};
 
 #[cfg(test)]
 mod tests;

@@ -148,6 +148,8 @@ pub enum Error {
     #[error("{0} must be more than 0")]
     Zero(&'static str),
     #[error(transparent)]
+    Repositories(#[from] configrepo::Error),
+    #[error(transparent)]
     Log(#[from] telemetry::Error),
 }
 
@@ -160,7 +162,7 @@ impl Config {
     /// # Errors
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
-        let config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
+        let mut config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
         config.check().map_err(|error| match file {
             Some(file) => Error::In {
                 file: file.to_owned(),
@@ -171,7 +173,10 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn check(&mut self) -> Result<(), Error> {
+        let providers = self.authn.providers.iter();
+        self.config_repositories
+            .bind(providers.map(|provider| provider.name.as_str()))?;
         self.quic.check()?;
         let api = &self.kubernetes_api;
         if let Some(url) = &api.url

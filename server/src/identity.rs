@@ -10,6 +10,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+/// The provider that stands for this server itself: it issued the job's token, and its operator vouches for the job.
+pub const LOCAL: &str = "local";
+
 /// An agent's number, unique on this server, never used again. It stands in `Authorization: Bearer ci:<id>:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

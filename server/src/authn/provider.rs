@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::http;
+use crate::access::is_identity_prefix;
+pub use crate::identity::LOCAL;
 
 /// `authn.providers` in the server's file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +41,6 @@ pub enum Kind {
     Generic,
 }
 
-/// The provider's name that stands for this server itself.
-pub const LOCAL: &str = "local";
 /// The issuer of GitHub's public service.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
@@ -83,7 +83,7 @@ impl Config {
     }
 
     /// How it is reached.
-    pub(super) fn http(&self) -> Result<http::Client, http::Error> {
+    pub(super) fn http(&self) -> Result<http::Client, http::BuildError> {
         http::Client::new(self.ca_file.as_deref(), self.proxy.as_deref())
     }
 
@@ -95,10 +95,11 @@ impl Config {
                 "authn.providers: name {name:?}: it must be of lower-case letters, digits and inner hyphens, and not `{LOCAL}`"
             ));
         }
-        if !label(self.identity_prefix()) {
+        if !is_identity_prefix(self.identity_prefix()) {
             let prefix = self.identity_prefix();
             return Err(format!(
-                "authn.providers: {name}: identity_prefix {prefix:?}: it must be of lower-case letters, digits and inner hyphens"
+                "authn.providers: {name}: identity_prefix {prefix:?}: it must be of lower-case letters, digits and inner \
+                 hyphens, and neither `system`, which is Kubernetes' own, nor `ci-tunnel`, which is this server's"
             ));
         }
         match &self.url {

@@ -112,6 +112,7 @@ fn part(Considered { rule, outcome }: &Considered) -> Value {
     let (outcome, failures) = match outcome {
         Outcome::Won => ("decides", vec![]),
         Outcome::NotReached => ("not_reached", vec![]),
+        Outcome::OtherProvider(_) => ("other_provider", vec![]),
         Outcome::Outranked => ("outranked", vec![]),
         Outcome::Failed(failed) => ("failed", failures(failed)),
     };
@@ -130,6 +131,7 @@ fn rule(rule: &RuleRef) -> Value {
         "tier": tier,
         "index": rule.index(),
         "id": rule.id(),
+        "provider": rule.provider(),
         "line": rule.line(),
     })
 }

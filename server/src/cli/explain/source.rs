@@ -37,9 +37,10 @@ impl Sources {
             return Ok(Self::InForce(Arc::clone(&snapshot.borrow())));
         };
         let name = file.display().to_string();
+        let provider = config.config_repositories.provider();
         let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
         Ok(Self::File(Source {
-            rules: Arc::new(Rules::parse(&text, &name)?),
+            rules: Arc::new(Rules::parse(&text, &name)?.of_provider(provider)),
             file: Some(name),
             revision: None,
             problem: None,

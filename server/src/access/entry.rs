@@ -1,0 +1,112 @@
+//! One entry of an agent's configuration, and how audit lines and messages name it.
+
+use std::fmt;
+
+use super::condition::Conditions;
+use super::impersonate::Source;
+use crate::identity::ProjectPath;
+
+/// One entry of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) rule: RuleRef,
+    pub(super) source: Source,
+    pub(super) conditions: Conditions,
+    pub(super) default_namespace: Option<String>,
+}
+
+/// Which rule: what audit lines and messages say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleRef {
+    tier: Tier,
+    id: Option<ProjectPath>,
+    index: usize,
+    line: usize,
+    provider: Option<String>,
+}
+
+/// The kinds of rules, the most specific first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    Project,
+    /// Jobs of the configuration project itself.
+    Implicit,
+    Group,
+    Instance,
+}
+
+impl Entry {
+    pub(super) fn implicit() -> Self {
+        Self {
+            rule: RuleRef::new(Tier::Implicit, None, None, 0, 0),
+            source: Source::Agent,
+            conditions: Conditions::default(),
+            default_namespace: None,
+        }
+    }
+}
+
+impl RuleRef {
+    pub(super) fn new(
+        tier: Tier,
+        id: Option<ProjectPath>,
+        provider: Option<String>,
+        index: usize,
+        line: usize,
+    ) -> Self {
+        Self {
+            tier,
+            id,
+            index,
+            line,
+            provider,
+        }
+    }
+
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The project or group that the entry names.
+    pub fn id(&self) -> Option<&ProjectPath> {
+        self.id.as_ref()
+    }
+
+    /// The provider that the entry names, whose projects alone it is about.
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
+    /// The entry's place in its list, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The entry's line in the file; none for implicit access, which no line grants.
+    pub fn line(&self) -> Option<usize> {
+        (self.line > 0).then_some(self.line)
+    }
+}
+
+impl fmt::Display for RuleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = match self.tier {
+            Tier::Project => "projects",
+            Tier::Implicit => return f.write_str("implicit access of the configuration project"),
+            Tier::Group => "groups",
+            Tier::Instance => "instance",
+        };
+        f.write_str(list)?;
+        if self.tier != Tier::Instance {
+            write!(f, "[{}]", self.index)?;
+        }
+        write!(f, " (line {}", self.line)?;
+        if let Some(id) = &self.id {
+            write!(f, ", {:?}", id.as_str())?;
+        }
+        if let Some(provider) = &self.provider {
+            write!(f, " of {provider}")?;
+        }
+        f.write_str(")")
+    }
+}
