@@ -16,6 +16,7 @@ use crate::store::{self, Store};
 
 mod cache;
 pub mod credential;
+pub mod examine;
 pub mod exchange;
 mod http;
 mod issue;
