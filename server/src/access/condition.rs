@@ -145,7 +145,7 @@ fn list_covers(wide: &[Glob], narrow: &[Glob], effort: &mut Effort) -> bool {
 fn environment_name(job: &JobIdentity) -> Option<&str> {
     job.environment
         .as_ref()
-        .map(|environment| environment.name.as_str())
+        .and_then(|environment| environment.name.as_deref())
 }
 
 fn user(job: &JobIdentity) -> Option<&str> {

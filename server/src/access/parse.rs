@@ -13,7 +13,9 @@ use super::entry::{Entry, Tier};
 use super::glob::Effort;
 use super::lint::{Finding, Lint};
 use super::rules::{LogLevel, MANY_ENTRIES};
+pub(super) use access_as::access_as;
 use entry::entry;
+pub(super) use entry::namespace;
 
 /// Top-level keys of GitLab's other features, now and in older versions.
 const OTHER_FEATURES: &[&str] = &[

@@ -1,5 +1,6 @@
 //! Where audit lines go: `stdout`, or `{file: PATH}`.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -47,6 +48,15 @@ impl Output {
             source,
         })?;
         Ok(Some(file))
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stdout => f.write_str("standard output"),
+        }
     }
 }
 

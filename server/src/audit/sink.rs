@@ -84,6 +84,14 @@ const GATHER: Duration = Duration::from_millis(5);
 /// How often a failing output is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+impl Config {
+    /// Where lines go, the default filled in.
+    pub fn output(&self, state_dir: &Path) -> Output {
+        let default = || Output::File(state_dir.join("audit.log"));
+        self.output.clone().unwrap_or_else(default)
+    }
+}
+
 impl Audit {
     /// Opens the output and starts the thread that writes to it.
     ///
@@ -94,10 +102,7 @@ impl Audit {
         state_dir: &Path,
         metrics: Metrics,
     ) -> Result<(Self, Writer), Error> {
-        let output = config
-            .output
-            .clone()
-            .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
+        let output = config.output(state_dir);
         let file = output.open()?;
         let state = Arc::new(State {
             failing: AtomicBool::new(false),
@@ -265,15 +270,9 @@ impl Writing {
 /// # Errors
 /// It can not.
 pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
-    let output = config
-        .output
-        .clone()
-        .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
+    let output = config.output(state_dir);
     output.open()?;
-    Ok(match output {
-        Output::File(path) => path.display().to_string(),
-        Output::Stdout => "standard output".to_owned(),
-    })
+    Ok(output.to_string())
 }
 
 #[cfg(test)]

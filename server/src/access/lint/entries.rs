@@ -26,7 +26,7 @@ fn agent_for_many(entry: &Entry) -> Option<Finding> {
     let whom = match entry.rule.tier() {
         Tier::Group => "every project of the group",
         Tier::Instance => "every project",
-        Tier::Project | Tier::Implicit => return None,
+        Tier::Project | Tier::Implicit | Tier::Gitlab => return None,
     };
     let message = format!(
         "gives {whom} the agent's own rights, which is what `access_as` is without a value: give `ci_job` or another \

@@ -2,9 +2,8 @@
 
 use ci_tunnel::config::document::{Invalid, Place};
 
-use super::File;
-use super::access_as::access_as;
 use super::conditions::condition;
+use super::{File, access_as};
 use crate::access::condition::Conditions;
 use crate::access::entry::{Entry, RuleRef, Tier};
 use crate::access::impersonate::Source;
@@ -79,7 +78,7 @@ fn provider_name(place: &Place<'_>) -> Result<String, Invalid> {
     }
 }
 
-fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
+pub(in crate::access) fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
     let text = place.text()?;
     let character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.len() > 63
