@@ -47,6 +47,8 @@ struct Case {
 struct Expect {
     permit: Option<ExpectPermit>,
     deny: Option<ExpectDenial>,
+    /// What is said of the job, which is no identity at all.
+    no_identity: Option<String>,
 }
 
 /// Only what is given is compared.
@@ -97,7 +99,7 @@ fn tables() {
         failed.len(),
         failed.join("\n")
     );
-    assert!(ran >= 110, "only {ran} cases were found");
+    assert!(ran >= 200, "only {ran} cases were found");
 }
 
 fn run(table: &Table, case: &Case) -> Result<(), String> {
@@ -113,8 +115,20 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
     };
     let mut job = table.job.clone();
     job.extend(case.job.clone());
-    let job: JobIdentity =
-        serde_yaml::from_value(Value::Mapping(job)).map_err(|error| error.to_string())?;
+    let job: Result<JobIdentity, _> = serde_yaml::from_value(Value::Mapping(job));
+    let job = match (
+        &case.expect.no_identity,
+        job.map_err(|error| error.to_string()),
+    ) {
+        (None, job) => job?,
+        (Some(expected), Err(error)) => {
+            return ensure(
+                error.contains(expected),
+                format!("{error:?} lacks {expected:?}"),
+            );
+        }
+        (Some(_), Ok(job)) => return Err(format!("is an identity: {job:?}")),
+    };
 
     let decision = decide(&job, &agent, &rules);
     explanation_agrees(&job, &agent, &rules, &decision)?;
@@ -123,6 +137,7 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
             Expect {
                 permit: Some(expected),
                 deny: None,
+                ..
             },
             Ok(permit),
         ) => permit_agrees(expected, &permit),
@@ -130,6 +145,7 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
             Expect {
                 permit: None,
                 deny: Some(expected),
+                ..
             },
             Err(denied),
         ) => {
