@@ -44,6 +44,14 @@ fn job() -> JobIdentity {
     }
 }
 
+/// A job that was let in.
+pub async fn some_job() -> Authenticated {
+    let authenticator = authenticator().await;
+    let issued = authenticator.issue_job_token(&job(), HOUR).await.unwrap();
+    let known = authenticator.authenticate_job(&issued.credential).await;
+    Authenticated::clone(&known.unwrap())
+}
+
 fn for_agent(agent: u64, issued: &Issued) -> Credential {
     Credential {
         agent: AgentId(agent),
