@@ -188,16 +188,16 @@ fn permit(listed: &Listed, job: &JobIdentity, agent: &Agent) -> Result<Permit, D
         rule: rule.clone(),
         reason: reason.clone(),
     })?;
-    let refuse = |reason| Denied::Identity {
-        rule: rule.clone(),
-        reason,
-    };
     let of_config_project = job.project.path == listed.config_project;
     let identity = entry.source.identity(job, agent, of_config_project);
+    let identity = identity.map_err(|reason| Denied::Identity {
+        rule: rule.clone(),
+        reason,
+    })?;
     Ok(Permit::new(
         rule,
         AccessAs::from(&entry.source),
-        identity.map_err(refuse)?,
+        identity,
         entry.default_namespace.clone(),
     ))
 }
