@@ -21,6 +21,8 @@ pub struct Jobs {
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<String, Job>,
+    /// Members of `/api/v4/job`'s answer that are put over the true ones, by token.
+    distorted: HashMap<String, (String, Value)>,
     /// Every token that came, with the path it came to.
     seen: Vec<(String, String)>,
     next: u64,
@@ -175,6 +177,12 @@ impl Jobs {
         self.state().running.insert(token.to_owned(), job);
     }
 
+    /// Answers `/api/v4/job` with this member from now on, whatever is true.
+    pub fn distort(&self, token: &str, member: &str, value: Value) {
+        let distorted = (member.to_owned(), value);
+        self.state().distorted.insert(token.to_owned(), distorted);
+    }
+
     /// How many tokens came to this path, good or not.
     pub fn asked(&self, path: &str) -> usize {
         let state = self.state();
@@ -195,7 +203,13 @@ impl Jobs {
         let mut state = self.state();
         state.seen.push((token.clone(), path.to_owned()));
         match state.running.get(&token) {
-            Some(job) if path == JOB => json_response(StatusCode::OK, &job.details(&self.url)),
+            Some(job) if path == JOB => {
+                let mut details = job.details(&self.url);
+                if let Some((member, value)) = state.distorted.get(&token) {
+                    details[member] = value.clone();
+                }
+                json_response(StatusCode::OK, &details)
+            }
             Some(job) => json_response(StatusCode::OK, &job.allowed()),
             None => json_response(
                 StatusCode::UNAUTHORIZED,

@@ -216,13 +216,7 @@ async fn start_server(
 
 impl Tunnel {
     /// Registers an agent and starts it.
-    async fn add(
-        &mut self,
-        name: &str,
-        id: Option<u64>,
-        told: &Told,
-        extra: &str,
-    ) -> Result<()> {
+    async fn add(&mut self, name: &str, id: Option<u64>, told: &Told, extra: &str) -> Result<()> {
         let id = id.map(|id| format!("--id={id}"));
         let mut create = vec!["agent", "create", "--json", name];
         create.extend(id.as_deref());
