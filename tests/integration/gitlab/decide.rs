@@ -21,7 +21,7 @@ async fn both_must_let_a_job_in_and_the_configuration_here_says_who_it_is() -> R
         "by the file here: {line}"
     );
     let who = &line["kubernetes"];
-    assert_eq!(who["username"], "gitlab:ci_job:4711", "{line}");
+    assert_eq!(who["as"], "gitlab:ci_job:4711", "{line}");
     let groups = json!([
         "gitlab:ci_job",
         "gitlab:group:31",
@@ -57,27 +57,24 @@ async fn gitlab_alone_decides_as_whom_when_it_is_told_to() -> Result<()> {
     let impersonate = json!({"username": "deployer", "uid": "7", "groups": ["a", "b"],
         "extra": [{"key": "k", "val": ["v", "w"]}]});
     let cases = [
-        (json!({}), json!({"access_as": "agent"}), None),
-        (json!({"access_as": {}}), json!({}), None),
-        (json!({"access_as": {"agent": {}}}), json!({}), None),
+        (json!({}), Some("agent")),
+        (json!({"access_as": {}}), Some("agent")),
+        (json!({"access_as": {"agent": {}}}), Some("agent")),
         (
             json!({"access_as": {"ci_job": {}}, "environments": ["prod*"], "protected_branches_only": true,
                 "resource_management": {"enabled": true}}),
-            json!({}),
             Some("gitlab:ci_job:4711"),
         ),
         (
             json!({"access_as": {"ci_user": {}}}),
-            json!({}),
             Some("gitlab:user:ann"),
         ),
         (
             json!({"access_as": {"impersonate": impersonate}}),
-            json!({}),
             Some("deployer"),
         ),
     ];
-    for (number, (entry, _, user)) in cases.into_iter().enumerate() {
+    for (number, (entry, user)) in cases.into_iter().enumerate() {
         let id = 100 + number as u64;
         let mut job = job(entry);
         if user != Some("gitlab:ci_job:4711") {
@@ -91,7 +88,7 @@ async fn gitlab_alone_decides_as_whom_when_it_is_told_to() -> Result<()> {
             line["rule"], "GitLab's configuration of agent 4242",
             "{line}"
         );
-        let username = line["kubernetes"]["username"].as_str();
+        let username = line["kubernetes"]["as"].as_str();
         assert_eq!(username, user, "{line}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What ends with a job, and what an outage of GitLab does not end.
 
 use anyhow::{Context as _, Result, ensure};
-use ci_tunnel_tests::client::empty;
+use ci_tunnel_tests::client::{Client, empty};
 use ci_tunnel_tests::deadline::within_time;
 use ci_tunnel_tests::issuer::Mode;
 use ci_tunnel_tests::issuer::jobs::{ALLOWED, JOB, Job};
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use super::{Setup, job};
 
-const WATCH: &str = "/api/v1/namespaces/default/pods?watch=1";
+const WATCH: &str = "/watch";
 
 impl Setup {
     /// Begins a watch, and waits until it runs.
-    async fn watch(&self, token: &str) -> Result<http::Response<Incoming>> {
+    async fn watch(&self, token: &str) -> Result<Watch> {
         let client = self.client(token)?;
         let before = self.api.recorder().count();
         let response = client
@@ -25,7 +25,10 @@ impl Setup {
             .await?;
         ensure!(response.status() == 200, "{}", response.status());
         ensure!(self.api.recorder().count() > before, "it did not arrive");
-        Ok(response)
+        Ok(Watch {
+            body: response.into_body(),
+            _client: client,
+        })
     }
 
     /// Waits until GitLab was asked about this token again.
@@ -40,10 +43,19 @@ impl Setup {
     }
 }
 
-/// Reads until the body ends, however it ends.
-async fn ends(mut response: http::Response<Incoming>) -> Result<()> {
-    let body = async { while let Some(Ok(_)) = response.body_mut().frame().await {} };
-    within_time(SOON, "the watch to be cut", body).await
+/// A watch that runs.
+struct Watch {
+    body: Incoming,
+    /// Its connection ends with it.
+    _client: Client,
+}
+
+impl Watch {
+    /// Reads until it ends, however it ends.
+    async fn ends(mut self) -> Result<()> {
+        let body = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        within_time(SOON, "the watch to be cut", body).await
+    }
 }
 
 const POLL: Duration = Duration::from_millis(20);
@@ -60,13 +72,13 @@ async fn a_running_watch_ends_with_its_job_and_the_audit_says_so() -> Result<()>
     let (watch, second) = (setup.watch(&token).await?, setup.watch(&token).await?);
     let untouched = setup.watch(&other).await?;
     setup.jobs.end(&token);
-    ends(watch).await?;
-    ends(second).await?;
+    watch.ends().await?;
+    second.ends().await?;
     let cut = |line: &serde_json::Value| {
-        line["job"]["job_id"] == "4711" && line["end"]["cut"].is_string()
+        line["job"]["job_id"] == "4711" && line["end"]["cut"] == "job_ended"
     };
     let line = setup.tunnel.audited(cut).await?;
-    let why = line["end"]["cut"].as_str().context("why")?;
+    let why = line["message"].as_str().context("why")?;
     ensure!(why.contains("the job has ended"), "{line}");
     let cuts = "ci_tunnel_server_cuts_total{reason=\"job_ended\"}";
     ensure!(setup.tunnel.metric(cuts).await? >= 2.0, "counted");
@@ -82,7 +94,7 @@ async fn a_running_watch_ends_when_gitlab_lists_its_agent_no_more() -> Result<()
     let token = setup.jobs.start(job(json!({})));
     let watch = setup.watch(&token).await?;
     setup.jobs.replace(&token, Job::default());
-    ends(watch).await?;
+    watch.ends().await?;
     setup.refused(&token, 403, "no rule").await
 }
 
@@ -115,7 +127,7 @@ async fn an_outage_cuts_nothing_and_is_no_401() -> Result<()> {
     let event =
         json!({"type": "ADDED", "object": {"kind": "Pod", "metadata": {"name": "still-here"}}});
     setup.api.push_event(&event).await?;
-    let frame = within_time(SOON, "an event on the watch", watch.body_mut().frame());
+    let frame = within_time(SOON, "an event on the watch", watch.body.frame());
     ensure!(frame.await?.context("it was cut")?.is_ok(), "it was cut");
     Ok(())
 }
