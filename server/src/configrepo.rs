@@ -104,6 +104,16 @@ impl Snapshot {
         )
     }
 
+    /// Whether `other` says the same of an agent.
+    pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
+        let key = key(&agent.project, &agent.name);
+        match (self.agents.get(&key), other.agents.get(&key)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// All agents that have a file, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &AgentRules> {
         self.agents.values().map(Arc::as_ref)

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
+use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
 use crate::agents::directory::Directory;
@@ -30,6 +31,7 @@ pub fn is_asked<B>(request: &Request<B>, prefix: &str) -> bool {
 pub async fn answer(
     proxy: &Proxy,
     request: &Request<Incoming>,
+    client: &Client,
     record: &mut Record,
 ) -> Result<Response<Bytes>, Reject> {
     if request.method() != Method::GET {
@@ -37,12 +39,11 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
-    if !proxy.audit.permits_requests() {
-        return Err(Reject::AuditUnavailable);
-    }
+    proxy.may_authenticate(client)?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
+    client.authenticated();
     record.job(&who.identity, who.token.as_str());
-    let _slots = proxy.limits.admit(&who)?;
+    let _slots = proxy.limits.admit(&who, None)?;
     let wishes = wishes(request.uri().query().unwrap_or_default())?;
     let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
     if allowed.is_empty() {
