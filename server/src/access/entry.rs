@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::condition::Conditions;
 use super::impersonate::Source;
-use crate::identity::ProjectPath;
+use crate::identity::{AgentId, ProjectPath};
 
 /// One entry of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Tier {
     Implicit,
     Group,
     Instance,
+    /// No rule of the file: GitLab's own copy of the configuration, as GitLab answered it.
+    Gitlab,
 }
 
 impl Entry {
@@ -67,6 +69,12 @@ impl RuleRef {
         }))
     }
 
+    /// What GitLab says of an agent, which stands in no file here.
+    pub(super) fn gitlab(agent: AgentId) -> Self {
+        let index = usize::try_from(agent.0).unwrap_or(usize::MAX);
+        Self::new(Tier::Gitlab, None, None, index, 0)
+    }
+
     pub fn tier(&self) -> Tier {
         self.0.tier
     }
@@ -81,7 +89,7 @@ impl RuleRef {
         self.0.provider.as_deref()
     }
 
-    /// The entry's place in its list, counted from 0.
+    /// The entry's place in its list, counted from 0; the agent's id for what GitLab says.
     pub fn index(&self) -> usize {
         self.0.index
     }
@@ -99,6 +107,7 @@ impl fmt::Display for RuleRef {
             Tier::Implicit => return f.write_str("implicit access of the configuration project"),
             Tier::Group => "groups",
             Tier::Instance => "instance",
+            Tier::Gitlab => return write!(f, "GitLab's configuration of agent {}", self.0.index),
         };
         f.write_str(list)?;
         if self.0.tier != Tier::Instance {

@@ -33,7 +33,7 @@ fn job() -> JobIdentity {
         ref_type: None,
         ref_protected: Some(true),
         environment: Some(Environment {
-            name: "prod".to_owned(),
+            name: Some("prod".to_owned()),
             slug: None,
             tier: None,
             protected: None,

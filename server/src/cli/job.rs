@@ -137,7 +137,7 @@ impl JobDetails {
     }
 
     fn environment(&self) -> Option<Environment> {
-        let name = self.environment.clone()?;
+        let name = Some(self.environment.clone()?);
         let (slug, tier) = (self.environment_slug.clone(), self.environment_tier.clone());
         Some(Environment {
             name,

@@ -7,7 +7,6 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 use super::live::{self, Why};
 use super::reject::Reject;
 use super::{Permitted, Proxy, effective_identity};
-use crate::access;
 use crate::audit::Record;
 use crate::authn::{self, Authenticated, Credential};
 use crate::configrepo::Snapshot;
@@ -42,7 +41,8 @@ impl Proxy {
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
         record.agent(&agent, rules.revision(&agent));
-        let permit = access::decide(&who.identity, &agent, &rules.in_force(&agent))
+        let permit = who
+            .decide(&agent, &rules.in_force(&agent))
             .map_err(|denied| Reject::denied(&agent, denied))?;
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
@@ -91,8 +91,12 @@ impl Proxy {
             // A credential must be good when a request begins; that it ends with time does not end what runs.
             Ok(()) | Err(authn::Error::Expired) => {}
             Err(error) => {
+                let label = match error {
+                    authn::Error::JobEnded => "job_ended",
+                    _ => "token",
+                };
                 return Some(Why {
-                    label: "token",
+                    label,
                     message: error.to_string(),
                 });
             }
@@ -104,7 +108,7 @@ impl Proxy {
             });
         }
         let rules = self.rules.borrow().in_force(&request.agent);
-        match access::decide(&request.who.identity, &request.agent, &rules) {
+        match request.who.decide(&request.agent, &rules) {
             Ok(permit) if permit.identity() == request.permit.identity() => None,
             Ok(_) => Some(Why {
                 label: "identity",

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
-use crate::access::{self, Denied};
 use crate::agents::directory::Directory;
 use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
@@ -82,7 +81,7 @@ pub async fn answer(
 /// The agents that a job may use, by id.
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
     let permitted = |agent: &Arc<Agent>| {
-        let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
+        let permit = who.decide(agent, &rules.in_force(agent)).ok()?;
         Some(Allowed {
             agent: (**agent).clone(),
             namespace: permit.default_namespace().map(str::to_owned),
@@ -94,21 +93,19 @@ pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> 
 /// The agent that the job names may be one that it may use under other conditions: then these are told, as they are for
 /// a request.
 fn check(who: &Authenticated, agent: &Agent, rules: &Snapshot) -> Result<(), Reject> {
-    match access::decide(&who.identity, agent, &rules.in_force(agent)) {
-        // Told like an agent that does not exist, with the contexts that there are.
-        Ok(_) | Err(Denied::NotNamed { .. }) => Ok(()),
-        Err(denied) => Err(Reject::denied(agent, denied)),
+    match who.decide(agent, &rules.in_force(agent)) {
+        Err(denied) if !denied.is_secret() => Err(Reject::denied(agent, denied)),
+        _ => Ok(()),
     }
 }
 
 /// What is told to a job that may use no agent: the rules that name its project, if there are any.
 fn none(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Reject {
     let project = &who.identity.project.path;
-    let near =
-        |agent: &Arc<Agent>| match access::decide(&who.identity, agent, &rules.in_force(agent)) {
-            Ok(_) | Err(Denied::NotNamed { .. }) => None,
-            Err(denied) => Some(format!("; {agent}: {denied}")),
-        };
+    let near = |agent: &Arc<Agent>| match who.decide(agent, &rules.in_force(agent)) {
+        Err(denied) if !denied.is_secret() => Some(format!("; {agent}: {denied}")),
+        _ => None,
+    };
     let near: String = directory
         .all()
         .iter()

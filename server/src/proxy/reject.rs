@@ -25,7 +25,9 @@ pub enum Reject {
     /// The same for an agent that does not exist and one that the job may not use.
     #[error("this job may not use agent {agent}: {denied}")]
     Denied { agent: String, denied: Denied },
-    #[error("this job may not use agent {agent}: no rule of its configuration allows it")]
+    #[error(
+        "this job may not use agent {agent}: no rule of its configuration allows it, or there is no such agent here"
+    )]
     NoAgent { agent: String },
     #[error(
         "impersonation (kubectl --as) is allowed only where the agent's configuration says `access_as: agent`; \
@@ -81,14 +83,15 @@ struct Form {
 impl Reject {
     /// A denial by the rules. One whose rules do not name the job's project is told as an agent that does not exist.
     pub fn denied(agent: &Agent, denied: Denied) -> Self {
-        match denied {
-            Denied::NotNamed { .. } => Self::NoAgent {
+        if denied.is_secret() {
+            Self::NoAgent {
                 agent: agent.id.to_string(),
-            },
-            denied => Self::Denied {
+            }
+        } else {
+            Self::Denied {
                 agent: agent.to_string(),
                 denied,
-            },
+            }
         }
     }
 
@@ -123,7 +126,7 @@ impl Reject {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
-            Self::Unauthenticated(_) => {
+            Self::Unauthenticated(_) if form.code == StatusCode::UNAUTHORIZED => {
                 headers.insert(
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"ci-tunnel\""),
@@ -154,6 +157,7 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
+            Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
             Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),

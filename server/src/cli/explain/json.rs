@@ -125,6 +125,7 @@ fn rule(rule: &RuleRef) -> Value {
         Tier::Implicit => "implicit",
         Tier::Group => "groups",
         Tier::Instance => "instance",
+        Tier::Gitlab => "gitlab",
     };
     json!({
         "name": rule.to_string(),

@@ -280,7 +280,7 @@ fn job(job: &JobIdentity) -> String {
     if let Some(environment) = &job.environment {
         let tier = environment.tier.as_deref();
         let more = tier.into_iter().chain(protected(environment.protected));
-        part("environment", Some(&environment.name), more.collect());
+        part("environment", environment.name.as_deref(), more.collect());
     }
     part("started by", job.pipeline_source.as_deref(), vec![]);
     let user = job.user.as_ref().map(|user| user.login.as_str());
