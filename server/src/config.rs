@@ -149,6 +149,8 @@ pub enum Error {
     Zero(&'static str),
     #[error(transparent)]
     Log(#[from] telemetry::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::Invalid),
 }
 
 /// The words that turn TLS off.
@@ -200,6 +202,7 @@ impl Config {
             return Err(Error::AgentsAddress(address.clone()));
         }
         telemetry::check(&self.log)?;
+        self.audit.check()?;
         self.check_numbers()
     }
 

@@ -94,7 +94,9 @@ impl Proxy {
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
         let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
-        let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
+        let answer = if !record.may_run() {
+            Err(Reject::AuditUnavailable)
+        } else if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
             kubeconfig::answer(&self, &request, &mut record).await
         } else {
             match self.carry(request, &mut record).await {
@@ -138,9 +140,6 @@ impl Proxy {
     }
 
     async fn authenticate(&self, credential: &Credential) -> Result<Arc<Authenticated>, Reject> {
-        if !self.audit.permits_requests() {
-            return Err(Reject::AuditUnavailable);
-        }
         Ok(self.authenticator.authenticate(credential).await?)
     }
 
