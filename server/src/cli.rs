@@ -195,7 +195,8 @@ async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCo
     let rules = match &args.file {
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            Arc::new(access::Rules::parse(&text, &file.display().to_string())?)
+            let rules = access::Rules::parse(&text, &file.display().to_string())?;
+            Arc::new(rules.of_provider(config.config_repositories.provider()))
         }
         None => {
             let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;

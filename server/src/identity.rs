@@ -10,6 +10,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+/// The provider that stands for this server itself: it issued the job's token, and its operator vouches for the job.
+pub const LOCAL: &str = "local";
+
 /// An agent's number, unique on this server, never used again. It stands in `Authorization: Bearer ci:<id>:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -37,8 +40,12 @@ pub struct Agent {
 /// What a verified credential says of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobIdentity {
-    /// Who vouched: `local`, or the name of a configured issuer.
+    /// Who vouched: `local`, or the name of a configured provider. Paths of two providers are two things.
     pub provider: String,
+    /// Begins the job's names in Kubernetes (`gitlab`, `github`); unknown of a local token, for which the operator
+    /// vouches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_prefix: Option<String>,
     pub project: Project,
     /// The groups of the project, the nearest first. Derived from the project's path where the ids are not known.
     #[serde(default)]
@@ -90,7 +97,9 @@ pub enum RefType {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    pub name: String,
+    /// Unknown where the credential tells of the environment without naming it, as GitLab's job tokens do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

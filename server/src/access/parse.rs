@@ -6,11 +6,12 @@ mod access_as;
 use ci_tunnel::config::document::{Invalid, Node, Place};
 
 use super::condition::Conditions;
+use super::entry::{Entry, RuleRef, Tier};
 use super::glob::Glob;
 use super::impersonate::Source;
-use super::rules::{Entry, LogLevel, MANY_ENTRIES, RuleRef, Rules, Tier};
-use crate::identity::{ProjectPath, RefType};
-use access_as::access_as;
+use super::rules::{LogLevel, MANY_ENTRIES, Rules};
+use crate::identity::{AgentName, ProjectPath, RefType};
+pub(super) use access_as::access_as;
 
 /// Top-level keys of GitLab's other features, now and in older versions.
 const OTHER_FEATURES: &[&str] = &[
@@ -107,6 +108,7 @@ impl File {
 
 const ENTRY: &[&str] = &[
     "id",
+    "provider",
     "access_as",
     "default_namespace",
     "environments",
@@ -120,13 +122,14 @@ const ENTRY: &[&str] = &[
 
 fn entry(tier: Tier, index: usize, place: &Place<'_>) -> Result<Entry, Invalid> {
     let named = tier != Tier::Instance;
-    let mut id = None;
+    let (mut id, mut provider) = (None, None);
     let mut source = Source::Agent;
     let mut default_namespace = None;
     let mut conditions = Conditions::default();
     for (key, value) in place.entries()? {
         match key {
             "id" if named => id = Some(path(&value)?),
+            "provider" => provider = Some(provider_name(&value)?),
             "access_as" => source = access_as(&value)?,
             "default_namespace" if value.is_null() => {}
             "default_namespace" => default_namespace = Some(namespace(&value)?),
@@ -138,7 +141,7 @@ fn entry(tier: Tier, index: usize, place: &Place<'_>) -> Result<Entry, Invalid> 
     if named && id.is_none() {
         return Err(place.invalid("has no id: the full path of a project or group"));
     }
-    let rule = RuleRef::new(tier, id, index, place.line());
+    let rule = RuleRef::new(tier, id, provider, index, place.line());
     Ok(Entry {
         rule,
         source,
@@ -151,7 +154,19 @@ fn path(place: &Place<'_>) -> Result<ProjectPath, Invalid> {
     place.text()?.parse().map_err(|error| place.invalid(error))
 }
 
-fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
+/// No value could be read as "the repository's" or as "any": the file must say which.
+fn provider_name(place: &Place<'_>) -> Result<String, Invalid> {
+    let text = place.text()?;
+    // The form that the server's own file asks of a provider's name.
+    match text.parse::<AgentName>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(place.invalid(
+            "is not the name of a provider: lower-case letters, digits and inner hyphens, as the server's file writes it",
+        )),
+    }
+}
+
+pub(super) fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
     let text = place.text()?;
     let character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.len() > 63

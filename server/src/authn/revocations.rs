@@ -39,6 +39,11 @@ impl Revocations {
         self.changes.subscribe()
     }
 
+    /// Makes running requests be judged again, for a reason that is not a revocation.
+    pub(super) fn announce(&self) {
+        self.changes.send_modify(|generation| *generation += 1);
+    }
+
     pub(super) async fn reload(&self, store: &Store) -> Result<(), store::Error> {
         let _alone = self.reloading.lock().await;
         let now_revoked = read(store).await?;

@@ -20,6 +20,7 @@ async fn authenticator() -> Authenticator {
 fn job() -> JobIdentity {
     JobIdentity {
         provider: "local".to_owned(),
+        identity_prefix: None,
         project: Project {
             path: "acme/shop".parse().unwrap(),
             id: Some(12),
@@ -32,7 +33,7 @@ fn job() -> JobIdentity {
         ref_type: None,
         ref_protected: Some(true),
         environment: Some(Environment {
-            name: "prod".to_owned(),
+            name: Some("prod".to_owned()),
             slug: None,
             tier: None,
             protected: None,

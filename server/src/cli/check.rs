@@ -76,7 +76,7 @@ fn certificate<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Res
 }
 
 async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
-    if config.config_repositories.0.is_empty() {
+    if config.config_repositories.repositories.is_empty() {
         return report.warn(
             "configuration repositories",
             "none: jobs can use agents of their own project only",

@@ -81,6 +81,10 @@ fn line(Considered { rule, outcome }: &Considered) -> String {
     match outcome {
         Outcome::Won => format!("+ {rule}: decides\n"),
         Outcome::NotReached => format!("  {rule}: not reached, an entry before it decides\n"),
+        Outcome::OtherProvider(Some(provider)) => format!("  {rule}: of provider {provider}\n"),
+        Outcome::OtherProvider(None) => {
+            format!("  {rule}: of no provider, for tokens of this server alone\n")
+        }
         Outcome::Outranked => format!("  {rule}: not asked, a nearer rule names the project\n"),
         Outcome::Failed(failures) => failures
             .iter()

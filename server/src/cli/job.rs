@@ -79,6 +79,7 @@ impl JobArgs {
         let path: ProjectPath = self.project.parse().map_err(Error::Project)?;
         Ok(JobIdentity {
             provider: self.provider.clone(),
+            identity_prefix: None,
             groups: self.groups(&path)?,
             project: Project {
                 path,
@@ -120,7 +121,7 @@ impl JobArgs {
     }
 
     fn environment(&self) -> Option<Environment> {
-        let name = self.environment.clone()?;
+        let name = Some(self.environment.clone()?);
         let (slug, tier) = (self.environment_slug.clone(), self.environment_tier.clone());
         Some(Environment {
             name,

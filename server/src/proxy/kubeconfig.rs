@@ -9,9 +9,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
+use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
-use crate::access;
 use crate::agents::directory::Directory;
 use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
@@ -31,6 +31,7 @@ pub fn is_asked<B>(request: &Request<B>, prefix: &str) -> bool {
 pub async fn answer(
     proxy: &Proxy,
     request: &Request<Incoming>,
+    client: &Client,
     record: &mut Record,
 ) -> Result<Response<Bytes>, Reject> {
     if request.method() != Method::GET {
@@ -38,9 +39,11 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
+    client.may_show_credential()?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
+    client.authenticated();
     record.job(&who.identity, who.token.as_str());
-    let _slots = proxy.limits.admit(&who)?;
+    let _slots = proxy.limits.admit(&who, None)?;
     let wishes = wishes(request.uri().query().unwrap_or_default())?;
     let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
     if allowed.is_empty() {
@@ -60,7 +63,7 @@ pub async fn answer(
 /// The agents that a job may use, by id.
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
     let permitted = |agent: &Arc<crate::identity::Agent>| {
-        let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
+        let permit = who.decide(agent, &rules.in_force(agent)).ok()?;
         Some(Allowed {
             agent: (**agent).clone(),
             namespace: permit.default_namespace().map(str::to_owned),
