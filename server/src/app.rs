@@ -66,7 +66,9 @@ impl App {
             Audit::start(&config.audit, &config.state_dir, metrics.clone())?;
         let (rules, repositories) = configrepo::watch(&config.config_repositories).await?;
         let (directory, agents) = follow::agents(&store).await?;
-        let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
+        let authenticator =
+            Authenticator::new(config.authn.clone(), store.clone(), &metrics).await?;
+        authenticator.start()?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::identity::{AgentId, JobIdentity};
+use crate::metrics::Metrics;
 use crate::store::{self, Store};
 
 mod cache;
@@ -18,7 +19,9 @@ pub mod credential;
 pub mod exchange;
 mod http;
 mod issue;
+mod jwt;
 mod local;
+pub mod oidc;
 pub mod provider;
 mod revocations;
 mod session;
@@ -51,12 +54,20 @@ pub enum Error {
     Credential(#[from] credential::Error),
     #[error("local job tokens are turned off on this server: use a credential of your CI system")]
     Disabled,
+    #[error("the ID token is not accepted: {0}")]
+    IdToken(#[from] oidc::Error),
+    #[error("the key that signed the credential is withdrawn by its issuer: get a new one")]
+    KeyWithdrawn,
     #[error("the credential has expired: get a new one")]
     Expired,
     #[error("the credential is damaged: {0}")]
     Malformed(&'static str),
     #[error("the credential is not valid yet: look at the clocks of its issuer and of this server")]
     NotYetValid,
+    #[error(
+        "the credential was got from the provider {0}, which this server no longer has: get a new one"
+    )]
+    ProviderGone(String),
     #[error("the credential has been revoked")]
     Revoked,
     #[error("the credential's signature is not this server's: it is forged, or of another server")]
@@ -67,6 +78,16 @@ pub enum Error {
         "the credential is for agent {bound} alone, not for agent {asked}: take the context of agent {asked}"
     )]
     WrongAgent { bound: AgentId, asked: AgentId },
+}
+
+/// Why the methods can not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("authn.providers: {provider}: {source}")]
+    Provider {
+        provider: String,
+        source: http::BuildError,
+    },
 }
 
 /// The id of a token (its `jti`): public, unlike the token.
@@ -84,6 +105,8 @@ pub struct Authenticated {
     /// The only agent it is good for, when there is one.
     pub bound_agent: Option<AgentId>,
     pub expires_at: SystemTime,
+    /// The key of an ID token.
+    signed_by: Option<oidc::SigningKey>,
     revocations: Arc<Revocations>,
 }
 
@@ -93,8 +116,11 @@ pub struct Authenticator {
     config: Config,
     local: signed::Signer,
     session: signed::Signer,
+    issuers: oidc::Issuers,
     store: Store,
     revocations: Arc<Revocations>,
+    /// Counts what may have made credentials void.
+    changes: watch::Sender<u64>,
     verified: Cache<Arc<Authenticated>>,
     _background: AbortOnDropHandle<()>,
 }
@@ -102,18 +128,35 @@ pub struct Authenticator {
 impl Authenticator {
     /// # Errors
     /// The store gives no keys or no revocations.
-    pub async fn new(config: Config, store: Store) -> Result<Self, store::Error> {
-        let revocations = Arc::new(Revocations::load(&store).await?);
+    pub async fn new(
+        config: Config,
+        store: Store,
+        metrics: &Metrics,
+    ) -> Result<Self, store::Error> {
+        let changes = watch::Sender::new(0);
+        let revocations = Arc::new(Revocations::load(&store, changes.clone()).await?);
         let background = revocations::follow(revocations.clone(), store.clone());
         Ok(Self {
             local: local::signer(&store.secret(local::KEY).await?),
             session: session::signer(&store.secret(session::KEY).await?),
+            issuers: oidc::Issuers::new(&config.providers, &changes, metrics),
             config,
             store,
             revocations,
+            changes,
             verified: Cache::new(MAX_VERIFIED),
             _background: AbortOnDropHandle::new(tokio::spawn(background)),
         })
+    }
+
+    /// Begins to fetch what the providers' credentials are verified with, so that it is there before the first of them.
+    ///
+    /// # Errors
+    /// A provider's settings can not be used, as a `ca_file` that is not there. That a provider is away is no error.
+    pub fn start(&self) -> Result<(), StartError> {
+        self.issuers
+            .start()
+            .map_err(|(provider, source)| StartError::Provider { provider, source })
     }
 
     /// Whose request this is, at the agent that the credential names.
@@ -135,29 +178,34 @@ impl Authenticator {
     ///
     /// # Errors
     /// The credential is not good.
-    #[expect(
-        clippy::unused_async,
-        reason = "methods that ask another system over the network belong here"
-    )]
     pub async fn authenticate_job(&self, job: &JobCredential) -> Result<Arc<Authenticated>, Error> {
         let key = job.fingerprint();
         if let Some(known) = self.verified.get(&key) {
             known.still_valid()?;
             return Ok(known);
         }
-        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now())?);
+        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now()).await?);
         authenticated.still_valid()?;
         self.verified.insert(key, authenticated.clone());
         Ok(authenticated)
     }
 
-    /// Changes whenever revocations do: time for running requests to ask [`Authenticated::still_valid`].
+    /// Changes whenever credentials may have become void before their time: the moment for running requests to ask
+    /// [`Authenticated::still_valid`].
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.revocations.changes()
+        self.changes.subscribe()
     }
 
-    /// By the method that the token claims to belong to. Nothing of the claim is believed but that.
-    fn verify(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
+    /// By the method that the token's issuer stands for. Nothing of the token is believed for that.
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
+        match jwt::claimed_issuer(token) {
+            Some(issuer) if issuer == signed::ISSUER => self.verify_own(token, now),
+            Some(_) => Ok(self.of_id_token(self.issuers.verify(token, now).await?)),
+            None => Err(Error::Unknown),
+        }
+    }
+
+    fn verify_own(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
         let claimed = signed::claimed_audience(token).ok_or(Error::Unknown)?;
         let claims = match claimed.as_str() {
             local::AUDIENCE if !self.config.local_job_tokens.enabled => {
@@ -167,10 +215,14 @@ impl Authenticator {
             session::AUDIENCE => session::verify(&self.session, token, now)?,
             _ => return Err(Error::Unknown),
         };
-        Ok(self.authenticated(claims))
+        let provider = &claims.job.provider;
+        if provider != provider::LOCAL && self.config.providers.get(provider).is_none() {
+            return Err(Error::ProviderGone(provider.clone()));
+        }
+        Ok(self.of_own(claims))
     }
 
-    fn authenticated(&self, claims: signed::Claims) -> Authenticated {
+    fn of_own(&self, claims: signed::Claims) -> Authenticated {
         let expires_at = claims.expires_at();
         Authenticated {
             identity: Arc::new(JobIdentity {
@@ -181,6 +233,20 @@ impl Authenticator {
             parents: claims.parents,
             bound_agent: claims.agent,
             expires_at,
+            signed_by: None,
+            revocations: self.revocations.clone(),
+        }
+    }
+
+    fn of_id_token(&self, verified: oidc::Verified) -> Authenticated {
+        Authenticated {
+            identity: Arc::new(verified.identity),
+            token: verified.token,
+            // Whoever has the key could have made tokens of any id: it can be revoked as they can.
+            parents: vec![verified.key.token()],
+            bound_agent: None,
+            expires_at: verified.good_until,
+            signed_by: Some(verified.key),
             revocations: self.revocations.clone(),
         }
     }
@@ -190,7 +256,7 @@ impl Authenticated {
     /// Whether the credential is good still: for every further request with it, and for running ones.
     ///
     /// # Errors
-    /// It has expired, or it or one that it was got with has been revoked.
+    /// It has expired, it or one that it was got with has been revoked, or its issuer withdrew its key before its time.
     pub fn still_valid(&self) -> Result<(), Error> {
         // The revocation first: it cuts what runs, which the end of the credential's time does not.
         if self
@@ -200,8 +266,26 @@ impl Authenticated {
             Err(Error::Revoked)
         } else if self.expires_at <= SystemTime::now() {
             Err(Error::Expired)
+        } else if self
+            .signed_by
+            .as_ref()
+            .is_some_and(|key| !key.is_published())
+        {
+            // After the end, since in an orderly change of keys the old one is published until its last token has ended:
+            // only a key that is gone before that was given up, and what runs with its tokens is cut.
+            Err(Error::KeyWithdrawn)
         } else {
             Ok(())
+        }
+    }
+}
+
+impl Error {
+    /// When to try again, where the credential may be good and only the provider could not be asked.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::IdToken(error) => error.retry_after(),
+            _ => None,
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
+use crate::metrics::Metrics;
 use crate::proxy;
 use crate::store::Store;
 use selector::AgentSelector;
@@ -161,7 +162,8 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::JobToken(command) => {
             let store = Store::open(&config.state_dir).await?;
-            let authenticator = Authenticator::new(config.authn, store.clone()).await?;
+            let authenticator =
+                Authenticator::new(config.authn, store.clone(), &Metrics::unread()).await?;
             let result = job_token::run(command, &store, &authenticator, out).await;
             store.close().await;
             result?;
@@ -218,7 +220,7 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     let store = Store::open(&config.state_dir).await?;
     let (directory, _changes) = app::follow::agents(&store).await?;
     let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
-    let authenticator = Authenticator::new(config.authn.clone(), store).await?;
+    let authenticator = Authenticator::new(config.authn.clone(), store, &Metrics::unread()).await?;
     let identity = app::identity(config)?;
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;

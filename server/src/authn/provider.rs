@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::http;
+use super::{http, oidc};
 use crate::access::is_identity_prefix;
 pub use crate::identity::LOCAL;
 
@@ -30,6 +30,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// An HTTP proxy on the way there. Default: as `HTTPS_PROXY` and `NO_PROXY` say.
     pub proxy: Option<String>,
+    /// ID tokens. Default: none are accepted.
+    pub oidc: Option<oidc::Config>,
 }
 
 /// The kinds of CI systems: what their tokens say, and how.
@@ -110,9 +112,40 @@ impl Config {
                 "authn.providers: {name}: url is {url:?}: it must begin with `https://`, since who can change the \
                  answers could sign tokens"
             )),
-            _ => Ok(()),
+            _ => self.check_ways(),
         }
     }
+
+    /// How it is reached, and what it vouches by.
+    fn check_ways(&self) -> Result<(), String> {
+        let Self { name, .. } = self;
+        if let Some(proxy) = &self.proxy
+            && !is_proxy(proxy)
+        {
+            return Err(format!(
+                "authn.providers: {name}: proxy must be `http://host:port` or `https://host:port`; a user and password                  for it belong into the environment, as HTTPS_PROXY"
+            ));
+        }
+        let oidc = self.oidc.as_ref();
+        oidc.map_or(Ok(()), |oidc| oidc.check(self.kind, self.url()))
+            .map_err(|problem| format!("authn.providers: {name}: {problem}"))
+    }
+
+    /// `iss` of its ID tokens, where it has any.
+    pub fn issuer(&self) -> Option<&str> {
+        let oidc = self.oidc.as_ref();
+        oidc.map(|oidc| oidc.issuer(self.url()))
+    }
+}
+
+/// Without a password: the file's values stand in messages.
+fn is_proxy(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 impl TryFrom<Vec<Config>> for Providers {
@@ -120,6 +153,7 @@ impl TryFrom<Vec<Config>> for Providers {
 
     fn try_from(providers: Vec<Config>) -> Result<Self, String> {
         let (mut names, mut prefixes) = (HashSet::new(), HashSet::new());
+        let mut issuers = HashSet::new();
         for provider in &providers {
             provider.check()?;
             let Config { name, .. } = provider;
@@ -131,6 +165,13 @@ impl TryFrom<Vec<Config>> for Providers {
                 return Err(format!(
                     "authn.providers: {name}: another has identity_prefix {prefix:?} too, so that a job of one could \
                      pass for a job of the other in Kubernetes: set another"
+                ));
+            }
+            if let Some(issuer) = provider.issuer()
+                && !issuers.insert(issuer.to_owned())
+            {
+                return Err(format!(
+                    "authn.providers: {name}: another has the issuer {issuer:?} too, so that nothing says whose job a                      token of it is: name it once, with all audiences"
                 ));
             }
         }

@@ -12,9 +12,13 @@ mod sessions;
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn authenticator() -> Authenticator {
-    Authenticator::new(Config::default(), Store::in_memory().await.unwrap())
-        .await
-        .unwrap()
+    Authenticator::new(
+        Config::default(),
+        Store::in_memory().await.unwrap(),
+        &Metrics::unread(),
+    )
+    .await
+    .unwrap()
 }
 
 fn job() -> JobIdentity {
@@ -136,9 +140,11 @@ async fn what_is_remembered_ends_with_the_token() {
 async fn a_token_is_good_up_to_its_last_second() {
     let authenticator = authenticator().await;
     let issued = authenticator.issue_job_token(&job(), HOUR).await.unwrap();
-    let verify = |now| authenticator.verify(issued.credential.expose(), now);
-    verify(issued.expires_at - Duration::from_secs(1)).unwrap();
-    assert_eq!(verify(issued.expires_at).unwrap_err(), Error::Expired);
+    let verify = async |now| authenticator.verify(issued.credential.expose(), now).await;
+    verify(issued.expires_at - Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(verify(issued.expires_at).await.unwrap_err(), Error::Expired);
 }
 
 #[tokio::test]
@@ -168,7 +174,9 @@ async fn another_process_can_revoke() {
     let dir = tempfile::tempdir().unwrap();
     let open = async || {
         let store = Store::open(dir.path()).await.unwrap();
-        Authenticator::new(Config::default(), store).await.unwrap()
+        Authenticator::new(Config::default(), store, &Metrics::unread())
+            .await
+            .unwrap()
     };
     let (server, command) = (open().await, open().await);
     let issued = command.issue_job_token(&job(), HOUR).await.unwrap();
@@ -236,7 +244,7 @@ async fn lifetimes_are_bounded() {
 #[tokio::test]
 async fn turned_off_is_off() {
     let store = Store::in_memory().await.unwrap();
-    let issued = Authenticator::new(Config::default(), store.clone())
+    let issued = Authenticator::new(Config::default(), store.clone(), &Metrics::unread())
         .await
         .unwrap()
         .issue_job_token(&job(), HOUR)
@@ -244,7 +252,9 @@ async fn turned_off_is_off() {
         .unwrap();
     let mut config = Config::default();
     config.local_job_tokens.enabled = false;
-    let authenticator = Authenticator::new(config, store).await.unwrap();
+    let authenticator = Authenticator::new(config, store, &Metrics::unread())
+        .await
+        .unwrap();
     assert_eq!(
         authenticator
             .authenticate_job(&issued.credential)

@@ -109,7 +109,7 @@ impl Reject {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
-            Self::Unauthenticated(_) => {
+            Self::Unauthenticated(error) if error.retry_after().is_none() => {
                 headers.insert(
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"ci-tunnel\""),
@@ -140,7 +140,14 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
-            Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            // The credential may be good: nobody could be asked.
+            Self::Unauthenticated(error) => match error.retry_after() {
+                Some(retry_after) => Form {
+                    retry_after: Some(retry_after),
+                    ..again("provider_unavailable")
+                },
+                None => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            },
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),

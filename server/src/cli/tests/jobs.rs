@@ -1,12 +1,13 @@
 //! `job-token` and `kubeconfig`.
 
 use super::*;
+use crate::metrics::Metrics;
 
 const SERVER: &str = "https://tunnel.example.com:8154";
 
 async fn server() -> (Store, Authenticator) {
     let store = Store::in_memory().await.unwrap();
-    let authenticator = Authenticator::new(Config::default(), store.clone())
+    let authenticator = Authenticator::new(Config::default(), store.clone(), &Metrics::unread())
         .await
         .unwrap();
     agent(&store, "create acme/infra:prod").await.unwrap();
