@@ -66,9 +66,8 @@ impl App {
             Audit::start(&config.audit, &config.state_dir, metrics.clone())?;
         let (rules, repositories) = configrepo::watch(&config.config_repositories).await?;
         let (directory, agents) = follow::agents(&store).await?;
-        let authenticator =
-            Authenticator::new(config.authn.clone(), store.clone(), &metrics).await?;
-        authenticator.start()?;
+        let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
+        authenticator.start(&metrics)?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
@@ -130,7 +129,7 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(self.follow.run(parts.followed(&proxy)));
         background.spawn(Arc::clone(&parts.identity).watch());
-        background.spawn(parts.reloads(reload));
+        background.spawn(follow::reloads(parts.reloaded(&config, &proxy), reload));
         background.spawn(cut_when_forced(proxy.live.clone(), self.watcher.notice()));
         let (end_agents, agents_end) = oneshot::channel();
         let listener = Arc::new(parts.listener(&config, self.watcher.notice()));
@@ -139,6 +138,7 @@ impl App {
         let bounds = front::Limits {
             connections: config.kubernetes_api.max_connections,
             head_timeout: config.timeouts.request_head,
+            idle_timeout: config.timeouts.idle_connection,
         };
         tokio::spawn(front::serve(tcp, security, bounds, proxy, self.watcher));
         self.addresses.announce();

@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::identity::{AgentId, JobIdentity};
+use crate::access::{self, Denied, Explanation, Permit, Rules};
+use crate::identity::{Agent, AgentId, JobIdentity};
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
 
 mod cache;
 pub mod credential;
+pub mod examine;
 pub mod exchange;
 mod http;
 mod issue;
+pub mod job_token;
 mod jwt;
 mod local;
 pub mod oidc;
@@ -33,6 +36,7 @@ pub use credential::{Credential, JobCredential};
 pub use issue::{Error as IssueError, Issued};
 
 use cache::Cache;
+use job_token::{JobTokens, Standing};
 use revocations::Revocations;
 
 /// Which credentials are accepted, and for how long the server's own are good.
@@ -45,6 +49,15 @@ pub struct Config {
     pub sessions: session::Config,
     /// The CI systems whose word is taken.
     pub providers: provider::Providers,
+}
+
+/// Why nobody can be authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("authn.providers: {0}")]
+    Provider(String),
+    #[error(transparent)]
+    Store(#[from] store::Error),
 }
 
 /// Why a credential is not accepted. Never holds a part of it.
@@ -60,6 +73,12 @@ pub enum Error {
     KeyWithdrawn,
     #[error("the credential has expired: get a new one")]
     Expired,
+    #[error("what its GitLab says of the job has changed: begin again")]
+    JobChanged,
+    #[error("the job has ended: its GitLab accepts its token no more")]
+    JobEnded,
+    #[error("{0} does not accept the job token: it is wrong, or its job has ended")]
+    JobTokenRefused(String),
     #[error("the credential is damaged: {0}")]
     Malformed(&'static str),
     #[error("the credential is not valid yet: look at the clocks of its issuer and of this server")]
@@ -72,22 +91,15 @@ pub enum Error {
     Revoked,
     #[error("the credential's signature is not this server's: it is forged, or of another server")]
     Signature,
+    /// Says nothing of the credential.
+    #[error("{provider} could not be asked about the credential: {reason}; try again")]
+    Unavailable { provider: String, reason: String },
     #[error("no method of this server knows such a credential")]
     Unknown,
     #[error(
         "the credential is for agent {bound} alone, not for agent {asked}: take the context of agent {asked}"
     )]
     WrongAgent { bound: AgentId, asked: AgentId },
-}
-
-/// Why the methods can not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("authn.providers: {provider}: {source}")]
-    Provider {
-        provider: String,
-        source: http::BuildError,
-    },
 }
 
 /// The id of a token (its `jti`): public, unlike the token.
@@ -108,6 +120,8 @@ pub struct Authenticated {
     /// The key of an ID token.
     signed_by: Option<oidc::SigningKey>,
     revocations: Arc<Revocations>,
+    /// Of a job token: how it stands with its GitLab.
+    standing: Option<Arc<Standing>>,
 }
 
 /// Judges credentials and issues the server's own. One a server.
@@ -122,30 +136,34 @@ pub struct Authenticator {
     /// Counts what may have made credentials void.
     changes: watch::Sender<u64>,
     verified: Cache<Arc<Authenticated>>,
-    _background: AbortOnDropHandle<()>,
+    job_tokens: Option<Arc<JobTokens>>,
+    _background: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Authenticator {
     /// # Errors
-    /// The store gives no keys or no revocations.
-    pub async fn new(
-        config: Config,
-        store: Store,
-        metrics: &Metrics,
-    ) -> Result<Self, store::Error> {
+    /// The store gives no keys or no revocations, or a provider's files can not be used.
+    pub async fn new(config: Config, store: Store) -> Result<Self, StartError> {
         let changes = watch::Sender::new(0);
         let revocations = Arc::new(Revocations::load(&store, changes.clone()).await?);
-        let background = revocations::follow(revocations.clone(), store.clone());
+        let follow = revocations::follow(revocations.clone(), store.clone());
+        let mut background = vec![AbortOnDropHandle::new(tokio::spawn(follow))];
+        let job_tokens = JobTokens::new(&config.providers, &store, &revocations)?;
+        if let Some(job_tokens) = &job_tokens {
+            let recheck = Arc::clone(job_tokens).recheck();
+            background.push(AbortOnDropHandle::new(tokio::spawn(recheck)));
+        }
         Ok(Self {
             local: local::signer(&store.secret(local::KEY).await?),
             session: session::signer(&store.secret(session::KEY).await?),
-            issuers: oidc::Issuers::new(&config.providers, &changes, metrics),
+            issuers: oidc::Issuers::new(&config.providers, &changes),
             config,
             store,
             revocations,
             changes,
             verified: Cache::new(MAX_VERIFIED),
-            _background: AbortOnDropHandle::new(tokio::spawn(background)),
+            job_tokens,
+            _background: background,
         })
     }
 
@@ -153,10 +171,8 @@ impl Authenticator {
     ///
     /// # Errors
     /// A provider's settings can not be used, as a `ca_file` that is not there. That a provider is away is no error.
-    pub fn start(&self) -> Result<(), StartError> {
-        self.issuers
-            .start()
-            .map_err(|(provider, source)| StartError::Provider { provider, source })
+    pub fn start(&self, metrics: &Metrics) -> Result<(), StartError> {
+        Ok(self.issuers.start(metrics)?)
     }
 
     /// Whose request this is, at the agent that the credential names.
@@ -179,6 +195,11 @@ impl Authenticator {
     /// # Errors
     /// The credential is not good.
     pub async fn authenticate_job(&self, job: &JobCredential) -> Result<Arc<Authenticated>, Error> {
+        if let Some(job_tokens) = &self.job_tokens
+            && job_token::is_job_token(job.expose())
+        {
+            return job_tokens.authenticate(job).await;
+        }
         let key = job.fingerprint();
         if let Some(known) = self.verified.get(&key) {
             known.still_valid()?;
@@ -235,6 +256,7 @@ impl Authenticator {
             expires_at,
             signed_by: None,
             revocations: self.revocations.clone(),
+            standing: None,
         }
     }
 
@@ -248,23 +270,48 @@ impl Authenticator {
             expires_at: verified.good_until,
             signed_by: Some(verified.key),
             revocations: self.revocations.clone(),
+            standing: None,
         }
     }
 }
 
 impl Authenticated {
+    /// Whether the job may use `agent`, whose configuration here is `rules`.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn decide(&self, agent: &Agent, rules: &Rules) -> Result<Permit, Denied> {
+        match &self.standing {
+            Some(standing) => standing.granted().decide(&self.identity, agent, rules),
+            None => access::decide(&self.identity, agent, rules),
+        }
+    }
+
+    /// Decides as [`Self::decide`] does and keeps the reasons.
+    pub fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
+        match &self.standing {
+            Some(standing) => standing.granted().explain(&self.identity, agent, rules),
+            None => access::explain(&self.identity, agent, rules),
+        }
+    }
+
     /// Whether the credential is good still: for every further request with it, and for running ones.
     ///
     /// # Errors
-    /// It has expired, it or one that it was got with has been revoked, or its issuer withdrew its key before its time.
+    /// It has expired, its job has ended, it or one that it was got with has been revoked, or its issuer withdrew its key
+    /// before its time.
     pub fn still_valid(&self) -> Result<(), Error> {
         // The revocation first: it cuts what runs, which the end of the credential's time does not.
         if self
             .revocations
             .hold_any(std::iter::once(&self.token).chain(&self.parents))
         {
-            Err(Error::Revoked)
-        } else if self.expires_at <= SystemTime::now() {
+            return Err(Error::Revoked);
+        }
+        if let Some(standing) = &self.standing {
+            standing.check()?;
+        }
+        if self.expires_at <= SystemTime::now() {
             Err(Error::Expired)
         } else if self
             .signed_by
@@ -306,3 +353,9 @@ impl std::fmt::Display for TokenId {
 const MAX_VERIFIED: usize = 10_000;
 /// Revocations of tokens whose end is not known are kept so long; no job runs longer.
 const UNKNOWN_END: Duration = Duration::from_secs(31 * 24 * 3600);
+
+impl From<http::BuildError> for StartError {
+    fn from(error: http::BuildError) -> Self {
+        Self::Provider(error.to_string())
+    }
+}

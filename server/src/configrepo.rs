@@ -104,6 +104,22 @@ impl Snapshot {
         )
     }
 
+    /// The version of an agent's file that is in force; empty where there is none.
+    pub fn revision(&self, agent: &Agent) -> &str {
+        self.rules(&agent.project, &agent.name)
+            .map_or("", |found| &found.revision)
+    }
+
+    /// Whether `other` says the same of an agent.
+    pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
+        let key = key(&agent.project, &agent.name);
+        match (self.agents.get(&key), other.agents.get(&key)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// All agents that have a file, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &AgentRules> {
         self.agents.values().map(Arc::as_ref)

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub bytes_down: Counter,
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
+    pub limited: Family<LimitLabels, Counter>,
     pub agent_sessions: Gauge,
     pub agent_admissions: Family<ReasonLabels, Counter>,
     pub client_connections: Gauge,
@@ -62,6 +63,13 @@ pub struct FetchLabels {
     pub result: &'static str,
 }
 
+/// Which limit: `limits.<scope>.<limit>` in the server's file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabels {
+    pub scope: &'static str,
+    pub limit: &'static str,
+}
+
 impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let bytes = Family::<DirectionLabels, Counter>::default();
@@ -74,6 +82,7 @@ impl Metrics {
             bytes,
             refusals: Family::default(),
             cuts: Family::default(),
+            limited: Family::default(),
             agent_sessions: Gauge::default(),
             agent_admissions: Family::default(),
             client_connections: Gauge::default(),
@@ -115,6 +124,9 @@ impl Metrics {
         registry.register("refusals", refusals, self.refusals.clone());
         let cuts = "Running requests that this server ended, by reason";
         registry.register("cuts", cuts, self.cuts.clone());
+        let limited =
+            "Requests and connections refused, and pieces of streams held back, by the limit";
+        registry.register("limited", limited, self.limited.clone());
         let retries = "Requests that went to another session because the first took no stream";
         registry.register("routing_retries", retries, self.routing_retries.clone());
         let lost = "Audit lines that could not be written";

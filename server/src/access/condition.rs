@@ -125,7 +125,7 @@ fn listed(patterns: &[Glob], value: Option<&str>) -> bool {
 fn environment_name(job: &JobIdentity) -> Option<&str> {
     job.environment
         .as_ref()
-        .map(|environment| environment.name.as_str())
+        .and_then(|environment| environment.name.as_deref())
 }
 
 fn user(job: &JobIdentity) -> Option<&str> {

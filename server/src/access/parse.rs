@@ -11,7 +11,7 @@ use super::glob::Glob;
 use super::impersonate::Source;
 use super::rules::{LogLevel, MANY_ENTRIES, Rules};
 use crate::identity::{AgentName, ProjectPath, RefType};
-use access_as::access_as;
+pub(super) use access_as::access_as;
 
 /// Top-level keys of GitLab's other features, now and in older versions.
 const OTHER_FEATURES: &[&str] = &[
@@ -166,7 +166,7 @@ fn provider_name(place: &Place<'_>) -> Result<String, Invalid> {
     }
 }
 
-fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
+pub(super) fn namespace(place: &Place<'_>) -> Result<String, Invalid> {
     let text = place.text()?;
     let character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.len() > 63

@@ -82,7 +82,7 @@ impl Rules {
                 Tier::Project => rules.projects.entry(key).or_default().push(at),
                 Tier::Group => rules.groups.entry(key).or_default().push(at),
                 Tier::Instance => rules.instance.push(at),
-                Tier::Implicit => {}
+                Tier::Implicit | Tier::Gitlab => {}
             }
         }
         Self { entries, ..rules }

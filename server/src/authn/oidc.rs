@@ -103,27 +103,20 @@ pub(super) struct Issuers {
 
 impl Issuers {
     /// `changes` is bumped when a key is withdrawn.
-    pub(super) fn new(
-        providers: &Providers,
-        changes: &watch::Sender<u64>,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(super) fn new(providers: &Providers, changes: &watch::Sender<u64>) -> Self {
         let issuers = providers
             .iter()
-            .filter_map(|provider| Issuer::new(provider, changes.clone(), metrics))
+            .filter_map(|provider| Issuer::new(provider, changes.clone()))
             .map(Arc::new)
             .collect();
         Self { issuers }
     }
 
     /// Begins to fetch keys. Without it each issuer's are fetched when its first token comes.
-    pub(super) fn start(&self) -> Result<(), (String, http::BuildError)> {
-        for issuer in &self.issuers {
-            issuer
-                .start()
-                .map_err(|error| (issuer.provider().to_owned(), error))?;
-        }
-        Ok(())
+    pub(super) fn start(&self, metrics: &Metrics) -> Result<(), http::BuildError> {
+        self.issuers
+            .iter()
+            .try_for_each(|issuer| issuer.start(metrics))
     }
 
     /// Whose job `token` is of, as the issuer says whose name it bears. `now` is within its time.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{http, oidc};
+use super::{http, job_token, oidc};
 use crate::access::is_identity_prefix;
 pub use crate::identity::LOCAL;
 
@@ -28,6 +28,9 @@ pub struct Config {
     pub identity_prefix: Option<String>,
     /// Certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Accepts the job tokens of a GitLab. One provider at most can: a job token does not say whose it is, and must be
+    /// shown to no other GitLab.
+    pub job_tokens: Option<job_token::Config>,
     /// An HTTP proxy on the way there. Default: as `HTTPS_PROXY` and `NO_PROXY` say.
     pub proxy: Option<String>,
     /// ID tokens. Default: none are accepted.
@@ -104,6 +107,16 @@ impl Config {
                  hyphens, and neither `system`, which is Kubernetes' own, nor `ci-tunnel`, which is this server's"
             ));
         }
+        if let Some(job_tokens) = &self.job_tokens {
+            if self.kind != Kind::Gitlab {
+                return Err(format!(
+                    "authn.providers: {name}: job_tokens: only a provider of type gitlab has them"
+                ));
+            }
+            job_tokens
+                .check()
+                .map_err(|error| format!("authn.providers: {name}: job_tokens.{error}"))?;
+        }
         match &self.url {
             None if self.kind != Kind::Github => {
                 Err(format!("authn.providers: {name}: url is missing"))
@@ -154,6 +167,16 @@ impl TryFrom<Vec<Config>> for Providers {
     fn try_from(providers: Vec<Config>) -> Result<Self, String> {
         let (mut names, mut prefixes) = (HashSet::new(), HashSet::new());
         let mut issuers = HashSet::new();
+        let with_job_tokens = providers
+            .iter()
+            .filter(|provider| provider.job_tokens.is_some());
+        if let [one, other, ..] = with_job_tokens.collect::<Vec<_>>().as_slice() {
+            let (one, other) = (&one.name, &other.name);
+            return Err(format!(
+                "authn.providers: {one} and {other} both have job_tokens: a job token does not say of which GitLab it is, \
+                 so it would be shown to the wrong one; leave one, and use ID tokens for the other"
+            ));
+        }
         for provider in &providers {
             provider.check()?;
             let Config { name, .. } = provider;

@@ -38,6 +38,11 @@ impl Revocations {
         !revoked.is_empty() && tokens.any(|token| revoked.contains(token))
     }
 
+    /// Makes running requests be judged again, for a reason that is not a revocation.
+    pub(super) fn announce(&self) {
+        self.changes.send_modify(|generation| *generation += 1);
+    }
+
     pub(super) async fn reload(&self, store: &Store) -> Result<(), store::Error> {
         let _alone = self.reloading.lock().await;
         let now_revoked = read(store).await?;

@@ -164,6 +164,15 @@ pub(super) fn claimed_audience(token: &str) -> Option<String> {
     (peek.iss == ISSUER).then_some(peek.aud)
 }
 
+/// The end of a token's time by its own, unverified word.
+pub(super) fn claimed_end(token: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Peek {
+        exp: u64,
+    }
+    segment::<Peek>(token, 1).map(|peek| peek.exp)
+}
+
 /// Part `index` of a token of three parts.
 fn segment<T: for<'de> Deserialize<'de>>(token: &str, index: usize) -> Option<T> {
     let mut parts = token.split('.');

@@ -12,13 +12,9 @@ mod sessions;
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn authenticator() -> Authenticator {
-    Authenticator::new(
-        Config::default(),
-        Store::in_memory().await.unwrap(),
-        &Metrics::unread(),
-    )
-    .await
-    .unwrap()
+    Authenticator::new(Config::default(), Store::in_memory().await.unwrap())
+        .await
+        .unwrap()
 }
 
 fn job() -> JobIdentity {
@@ -37,7 +33,7 @@ fn job() -> JobIdentity {
         ref_type: None,
         ref_protected: Some(true),
         environment: Some(Environment {
-            name: "prod".to_owned(),
+            name: Some("prod".to_owned()),
             slug: None,
             tier: None,
             protected: None,
@@ -174,9 +170,7 @@ async fn another_process_can_revoke() {
     let dir = tempfile::tempdir().unwrap();
     let open = async || {
         let store = Store::open(dir.path()).await.unwrap();
-        Authenticator::new(Config::default(), store, &Metrics::unread())
-            .await
-            .unwrap()
+        Authenticator::new(Config::default(), store).await.unwrap()
     };
     let (server, command) = (open().await, open().await);
     let issued = command.issue_job_token(&job(), HOUR).await.unwrap();
@@ -244,7 +238,7 @@ async fn lifetimes_are_bounded() {
 #[tokio::test]
 async fn turned_off_is_off() {
     let store = Store::in_memory().await.unwrap();
-    let issued = Authenticator::new(Config::default(), store.clone(), &Metrics::unread())
+    let issued = Authenticator::new(Config::default(), store.clone())
         .await
         .unwrap()
         .issue_job_token(&job(), HOUR)
@@ -252,9 +246,7 @@ async fn turned_off_is_off() {
         .unwrap();
     let mut config = Config::default();
     config.local_job_tokens.enabled = false;
-    let authenticator = Authenticator::new(config, store, &Metrics::unread())
-        .await
-        .unwrap();
+    let authenticator = Authenticator::new(config, store).await.unwrap();
     assert_eq!(
         authenticator
             .authenticate_job(&issued.credential)

@@ -29,7 +29,7 @@ pub(super) struct Identify {
 /// How claims are worded.
 #[derive(Debug)]
 enum Words {
-    Generic(Mapping),
+    Generic(Box<Mapping>),
     Github,
     Gitlab(Forks),
 }
@@ -56,7 +56,7 @@ impl Identify {
             words: match provider.kind {
                 Kind::Gitlab => Words::Gitlab(config.forks),
                 Kind::Github => Words::Github,
-                Kind::Generic => Words::Generic(config.claims.clone().unwrap_or_default()),
+                Kind::Generic => Words::Generic(Box::new(config.claims.clone().unwrap_or_default())),
             },
         }
     }

@@ -47,17 +47,13 @@ pub(in crate::authn) struct SigningKey {
 
 impl Issuer {
     /// `None`: the provider has no ID tokens.
-    pub(super) fn new(
-        provider: &provider::Config,
-        withdrawn: watch::Sender<u64>,
-        metrics: &Metrics,
-    ) -> Option<Self> {
+    pub(super) fn new(provider: &provider::Config, withdrawn: watch::Sender<u64>) -> Option<Self> {
         let config = provider.oidc.clone()?;
         let pace = Pace {
             refresh: config.refresh,
             min_refresh: config.min_refresh,
         };
-        let keys = Keys::new(&provider.name, pace, withdrawn, metrics.clone());
+        let keys = Keys::new(&provider.name, pace, withdrawn);
         Some(Self {
             url: config.issuer(provider.url()).to_owned(),
             identify: Identify::new(provider, &config),
@@ -77,12 +73,12 @@ impl Issuer {
     }
 
     /// Begins to fetch keys, if it has not begun.
-    pub(super) fn start(&self) -> Result<(), http::BuildError> {
+    pub(super) fn start(&self, metrics: &Metrics) -> Result<(), http::BuildError> {
         if self.task.get().is_none() {
             let web = self.web()?;
-            let keys = Arc::clone(&self.keys);
+            let follow = Arc::clone(&self.keys).follow(web, metrics.clone());
             self.task
-                .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(keys.follow(web))));
+                .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(follow)));
         }
         Ok(())
     }
@@ -140,7 +136,7 @@ impl Issuer {
 
     async fn keys_naming(&self, kid: Option<&str>) -> Result<Arc<KeySet>, Error> {
         let provider = || self.provider().to_owned();
-        if let Err(error) = self.start() {
+        if let Err(error) = self.start(&Metrics::unread()) {
             tracing::error!(provider = provider(), %error, "keys can not be fetched");
             return Err(Error::KeysUnavailable {
                 provider: provider(),
@@ -186,7 +182,7 @@ impl Issuer {
     #[cfg(test)]
     pub(super) fn with_source(&self, source: impl super::refresh::Source) {
         let keys = Arc::clone(&self.keys);
-        let task = AbortOnDropHandle::new(tokio::spawn(keys.follow(source)));
+        let task = AbortOnDropHandle::new(tokio::spawn(keys.follow(source, Metrics::unread())));
         self.task.set(task).expect("it has not begun");
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::discovery::{Error, Found};
 use super::keys::{KeyId, KeySet};
+use crate::authn::signed::seconds;
 use crate::metrics::{FetchLabels, Metrics, ProviderLabels};
 
 /// Where keys come from.
@@ -29,7 +30,6 @@ pub(super) struct Keys {
     state: watch::Sender<State>,
     /// Told when a key is gone.
     withdrawn: watch::Sender<u64>,
-    metrics: Metrics,
 }
 
 /// How often the issuer is asked.
@@ -80,12 +80,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Keys {
-    pub(super) fn new(
-        provider: &str,
-        pace: Pace,
-        withdrawn: watch::Sender<u64>,
-        metrics: Metrics,
-    ) -> Self {
+    pub(super) fn new(provider: &str, pace: Pace, withdrawn: watch::Sender<u64>) -> Self {
         let state = State {
             keys: None,
             answers: 0,
@@ -100,7 +95,6 @@ impl Keys {
             pace,
             state: watch::Sender::new(state),
             withdrawn,
-            metrics,
         }
     }
 
@@ -138,7 +132,7 @@ impl Keys {
     }
 
     /// Fetches for ever.
-    pub(super) async fn follow(self: Arc<Self>, source: impl Source) {
+    pub(super) async fn follow(self: Arc<Self>, source: impl Source, metrics: Metrics) {
         let backoff = Backoff::new(FIRST_RETRY, LAST_RETRY, 2.0, 0.3);
         let mut retries = backoff.expect("the numbers make a backoff").delays();
         let mut states = self.state.subscribe();
@@ -153,6 +147,7 @@ impl Keys {
                 }
                 Err(_) => retries.next_delay(),
             };
+            self.count(&answer, &metrics);
             self.take(answer, Instant::now() + pause);
             let demanded = states.wait_for(|state| state.fetching);
             if let Ok(Err(_)) = timeout(pause, demanded).await {
@@ -183,7 +178,6 @@ impl Keys {
     }
 
     fn take(&self, answer: Result<Found, Error>, next: Instant) {
-        self.count(answer.is_ok());
         let new = match answer {
             Ok(found) => Some(Arc::new(found.keys)),
             Err(error) => {
@@ -221,24 +215,23 @@ impl Keys {
         if !gone.is_empty() {
             self.withdrawn.send_modify(|generation| *generation += 1);
         }
-        let labels = ProviderLabels {
-            provider: provider.clone(),
-        };
-        let metrics = &self.metrics;
-        let gauge = metrics.oidc_keys.get_or_create(&labels);
-        gauge.set(i64::try_from(new.len()).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        let fetched = metrics.oidc_keys_fetched.get_or_create(&labels);
-        fetched.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    fn count(&self, good: bool) {
-        let labels = FetchLabels {
-            provider: self.provider.clone(),
-            result: if good { "ok" } else { "failed" },
+    fn count(&self, answer: &Result<Found, Error>, metrics: &Metrics) {
+        let provider = &self.provider;
+        let fetch = FetchLabels {
+            provider: provider.clone(),
+            result: if answer.is_ok() { "ok" } else { "failed" },
         };
-        self.metrics.oidc_fetches.get_or_create(&labels).inc();
+        metrics.oidc_fetches.get_or_create(&fetch).inc();
+        let Ok(found) = answer else { return };
+        let provider = ProviderLabels {
+            provider: provider.clone(),
+        };
+        let keys = i64::try_from(found.keys.len()).unwrap_or(i64::MAX);
+        metrics.oidc_keys.get_or_create(&provider).set(keys);
+        let now = i64::try_from(seconds(SystemTime::now())).unwrap_or(i64::MAX);
+        metrics.oidc_keys_fetched.get_or_create(&provider).set(now);
     }
 }
 

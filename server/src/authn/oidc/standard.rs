@@ -22,7 +22,7 @@ pub(super) fn check_audience(
 ) -> Result<(), Error> {
     let audiences = audiences(claims)?;
     let ours = |audience: &&str| config.audiences.iter().any(|ours| ours == audience);
-    if audiences.iter().any(|audience| ours(audience)) {
+    if audiences.iter().any(ours) {
         return Ok(());
     }
     let found: Vec<_> = audiences

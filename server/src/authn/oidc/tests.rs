@@ -55,7 +55,7 @@ fn issuers_with(gitlab: &[Value], github: &[Value], oidc: Value) -> Issuers {
         {"name": "github", "type": "github", "oidc": {"audiences": [AUDIENCE]}},
     ]))
     .unwrap();
-    let issuers = Issuers::new(&providers, &watch::Sender::new(0), &Metrics::unread());
+    let issuers = Issuers::new(&providers, &watch::Sender::new(0));
     for (issuer, keys) in issuers.issuers.iter().zip([gitlab, github]) {
         issuer.with_source(Fixed(keys.to_vec()));
     }

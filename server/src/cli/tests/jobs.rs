@@ -1,13 +1,12 @@
 //! `job-token` and `kubeconfig`.
 
 use super::*;
-use crate::metrics::Metrics;
 
 const SERVER: &str = "https://tunnel.example.com:8154";
 
 async fn server() -> (Store, Authenticator) {
     let store = Store::in_memory().await.unwrap();
-    let authenticator = Authenticator::new(Config::default(), store.clone(), &Metrics::unread())
+    let authenticator = Authenticator::new(Config::default(), store.clone())
         .await
         .unwrap();
     agent(&store, "create acme/infra:prod").await.unwrap();

@@ -170,7 +170,7 @@ impl Mapping {
         let protected = claims.at(&self.environment_protected).boolean()?;
         let name = claims.at(&self.environment).owned_text()?;
         Ok(name.map(|name| Environment {
-            name,
+            name: Some(name),
             slug,
             tier,
             protected,

@@ -55,18 +55,17 @@ fn job_id(claims: &Claims<'_>, run: Option<&str>) -> Result<Option<String>, Erro
 
 /// `refs/pull/7/merge` is neither: the merge of somebody's code, on no branch, protected or not.
 pub(super) fn branch_or_tag(full: &str) -> Option<(&str, RefType)> {
-    let branch = full.strip_prefix("refs/heads/");
-    let tag = full.strip_prefix("refs/tags/");
-    branch
-        .map(|name| (name, RefType::Branch))
-        .or(tag.map(|name| (name, RefType::Tag)))
-        .filter(|(name, _)| !name.is_empty())
+    let (name, kind) = match full.strip_prefix("refs/heads/") {
+        Some(name) => (name, RefType::Branch),
+        None => (full.strip_prefix("refs/tags/")?, RefType::Tag),
+    };
+    (!name.is_empty()).then_some((name, kind))
 }
 
 fn environment(claims: &Claims<'_>) -> Result<Option<Environment>, Error> {
     let environment = claims.named("environment").owned_text()?;
     Ok(environment.map(|name| Environment {
-        name,
+        name: Some(name),
         slug: None,
         tier: None,
         protected: None,

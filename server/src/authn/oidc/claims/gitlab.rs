@@ -100,7 +100,7 @@ fn environment(claims: &Claims<'_>, own: bool) -> Result<Option<Environment>, Er
     let tier = claims.named("deployment_tier").owned_text()?;
     let environment = claims.named("environment").owned_text()?;
     Ok(environment.map(|name| Environment {
-        name,
+        name: Some(name),
         slug: None,
         tier,
         protected: protected.filter(|_| own),

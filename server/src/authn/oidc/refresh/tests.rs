@@ -67,9 +67,9 @@ fn start(script: &Script, min_refresh: Duration) -> Fixture {
         min_refresh,
     };
     let withdrawn = watch::Sender::new(0);
-    let keys = Keys::new("gitlab", pace, withdrawn.clone(), Metrics::unread());
+    let keys = Keys::new("gitlab", pace, withdrawn.clone());
     let keys = Arc::new(keys);
-    let task = tokio::spawn(Arc::clone(&keys).follow(script.clone()));
+    let task = tokio::spawn(Arc::clone(&keys).follow(script.clone(), Metrics::unread()));
     Fixture {
         keys,
         withdrawn: withdrawn.subscribe(),

@@ -50,7 +50,7 @@ fn all_that_a_token_says() {
         (Some(RefType::Branch), Some(true))
     );
     let environment = job.environment.unwrap();
-    assert_eq!(environment.name, "production");
+    assert_eq!(environment.name.as_deref().unwrap(), "production");
     assert_eq!((environment.tier, environment.protected), (None, None));
     let user = job.user.unwrap();
     assert_eq!((user.login.as_str(), user.id), ("ann", Some(55)));
