@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, signed};
+use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, oidc, signed};
 
 /// A credential whose signature is good.
 #[derive(Debug)]
@@ -14,13 +14,23 @@ pub struct Examined {
 
 impl Authenticator {
     /// What `credential` says, judged as a request's would be, but for its end and revocations, which are told instead.
+    /// The end of a job token is its GitLab's to tell, and so is then who had it.
     ///
     /// # Errors
     /// It was never good, or it can no longer be known whether it was.
-    pub fn examine(&self, credential: &JobCredential) -> Result<Examined, Error> {
+    pub async fn examine(&self, credential: &JobCredential) -> Result<Examined, Error> {
+        if job_token::is_job_token(credential.expose()) {
+            let who = self.authenticate_job(credential).await?;
+            return Ok(Examined {
+                who: (*who).clone(),
+                problem: None,
+            });
+        }
         let token = credential.expose();
-        let who = match self.verify(token, SystemTime::now()) {
-            Err(Error::Expired) => self.verify(token, last_moment(token)?)?,
+        let who = match self.verify(token, SystemTime::now()).await {
+            Err(Error::Expired | Error::IdToken(oidc::Error::Expired { .. })) => {
+                self.verify(token, last_moment(token)?).await?
+            }
             judged => judged?,
         };
         let problem = who.still_valid().err();
@@ -57,13 +67,13 @@ mod tests {
         let now = SystemTime::now();
         let claims = authenticator.local.claims(&job, now - 2 * HOUR, now - HOUR);
         let token = authenticator.local.sign(&claims).unwrap();
-        let examined = authenticator.examine(&token).unwrap();
+        let examined = authenticator.examine(&token).await.unwrap();
         assert_eq!(examined.who.identity.project.path.as_str(), "acme/shop");
         assert_eq!(examined.problem, Some(Error::Expired));
 
         let forged = format!("{}x", token.expose());
         let forged = JobCredential::new(&forged).unwrap();
-        let refused = authenticator.examine(&forged).unwrap_err();
+        let refused = authenticator.examine(&forged).await.unwrap_err();
         assert_eq!(refused, Error::Signature);
     }
 }

@@ -51,7 +51,7 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
-    proxy.may_authenticate(client)?;
+    client.may_show_credential()?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
     client.authenticated();
     record.job(&who.identity, who.token.as_str());
@@ -126,6 +126,8 @@ fn wishes(query: &str) -> Result<Wishes, Reject> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(value)?;
         match name {
+            // What a template left open.
+            "context" | "ttl" | "format" if value.is_empty() => {}
             "context" => wishes.context = Some(value),
             "ttl" => wishes.lifetime = Some(ttl(&value)?),
             "format" => wishes.format = format(&value)?,
@@ -210,6 +212,7 @@ mod tests {
             (wished.lifetime, wished.format),
             (Some(Duration::from_secs(90)), Format::Json)
         );
+        assert_eq!(wishes("context=&ttl=").unwrap(), Wishes::default());
         for wrong in [
             "contexts=a",
             "ttl=soon",
