@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
+use ci_tunnel_server::access::lint::Lint;
 use ci_tunnel_server::access::{AccessAs, Denied, Outcome, Permit, Rules, decide, explain};
 use ci_tunnel_server::cli::explain::render;
 use ci_tunnel_server::identity::{Agent, AgentId, AgentName, JobIdentity, ProjectPath};
@@ -293,6 +294,22 @@ fn the_documentation_is_true() {
     let explanation = explain(&serde_yaml::from_str(job).unwrap(), &agent, &rules);
     let told = render(&explanation, None);
     assert_eq!(told, block("--environment staging\n"));
+}
+
+#[test]
+fn the_documentation_has_every_lint() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config-yaml.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let table = text.split_once("### Lints").unwrap().1;
+    for lint in Lint::ALL {
+        let name = format!("`{}`", lint.name());
+        let row = table
+            .lines()
+            .find(|row| row.starts_with("| ") && row.contains(&name));
+        let row = row.unwrap_or_else(|| panic!("{name}"));
+        let severity = format!("| {} |", lint.severity().as_str());
+        assert!(row.contains(&severity), "{row}");
+    }
 }
 
 fn files(directory: &str) -> Vec<PathBuf> {
