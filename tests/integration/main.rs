@@ -13,5 +13,7 @@ mod faults;
 mod forward;
 mod hostile;
 mod hostile_cases;
+mod judged;
+mod limits;
 mod refusals;
 mod rig;

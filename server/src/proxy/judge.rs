@@ -84,7 +84,11 @@ impl Proxy {
                 self.live
                     .of_agents(|agent| !now.has_same_rules(&before, agent))
             }
-            Change::Tokens => self.live.all(),
+            Change::Tokens => {
+                let mut all = self.live.all();
+                all.retain(|request| is_revoked(&request.who).is_some());
+                all
+            }
         };
         for batch in concerned.chunks(BATCH) {
             for request in batch {
@@ -98,15 +102,11 @@ impl Proxy {
 
     /// Why a running request may not go on; `None` if it may.
     pub fn judge(&self, request: &live::Request) -> Option<Why> {
-        match request.who.still_valid() {
-            // A credential must be good when a request begins; that it ends with time does not end what runs.
-            Ok(()) | Err(authn::Error::Expired) => {}
-            Err(error) => {
-                return Some(Why {
-                    label: "token",
-                    message: error.to_string(),
-                });
-            }
+        if let Some(message) = is_revoked(&request.who) {
+            return Some(Why {
+                label: "token",
+                message,
+            });
         }
         if self.directory.get(request.agent.id).is_none() {
             return Some(Why {
@@ -129,5 +129,14 @@ impl Proxy {
                 message: denied.to_string(),
             }),
         }
+    }
+}
+
+/// What takes away from a running request what its credential gave. A credential must be good when a request begins; that
+/// it ends with time does not end what runs.
+fn is_revoked(who: &Authenticated) -> Option<String> {
+    match who.still_valid() {
+        Ok(()) | Err(authn::Error::Expired) => None,
+        Err(error) => Some(error.to_string()),
     }
 }

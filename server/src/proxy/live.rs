@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ci_tunnel::protocol::code::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Permit;
@@ -192,6 +193,18 @@ impl Live {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Why {
+    /// What the agent is told, and the audit.
+    pub fn code(&self) -> Code {
+        match self.label {
+            RESTARTING => Code::Restarting,
+            AGENT_DELETED => Code::AgentDeleted,
+            AGENT_TOKEN => Code::TokenRejected,
+            _ => Code::PermitLost,
+        }
     }
 }
 
