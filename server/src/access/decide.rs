@@ -14,9 +14,9 @@ use super::entry::{Entry, RuleRef};
 use super::impersonate::Source;
 use super::rules::Rules;
 use super::template::Unrenderable;
-use crate::identity::{Agent, JobIdentity, LOCAL, ProjectPath};
+use crate::identity::{Agent, AgentId, JobIdentity, LOCAL, ProjectPath};
 
-/// A job may use an agent: by which rule, and as whom. Only [`decide`] makes one.
+/// A job may use an agent: by which rule, and as whom. Only this module makes one: by the rules of a file, or by GitLab's.
 #[derive(Debug, Clone)]
 pub struct Permit {
     rule: RuleRef,
@@ -53,6 +53,24 @@ pub enum Denied {
         rule: RuleRef,
         failures: Vec<Failure>,
     },
+    #[error("GitLab does not list agent {agent} for this job")]
+    NotListed { agent: AgentId },
+    #[error(
+        "GitLab lists its agent {agent} for this job, but the agent that has this id here got it by chance: register it \
+         again with `agent create --id {agent}`"
+    )]
+    IdNotGiven { agent: AgentId },
+    #[error(
+        "GitLab says that agent {agent} is configured in {theirs}, and it is registered here as one of {ours}: register \
+         it again under GitLab's project"
+    )]
+    OtherConfigProject {
+        agent: AgentId,
+        theirs: ProjectPath,
+        ours: ProjectPath,
+    },
+    #[error("{rule} is not understood: {reason}")]
+    Unreadable { rule: RuleRef, reason: String },
     /// Conditions hold, but there is no identity to act as. Entries below are not tried: they may give more.
     #[error("{rule} lets the job in, but has no identity for it: {reason}")]
     Identity { rule: RuleRef, reason: Unrenderable },
@@ -196,7 +214,41 @@ fn list(failures: &[Failure]) -> String {
         .join("; ")
 }
 
+impl Denied {
+    /// The entry that came nearest.
+    pub fn rule(&self) -> Option<&RuleRef> {
+        match self {
+            Self::NotNamed { .. }
+            | Self::NotListed { .. }
+            | Self::IdNotGiven { .. }
+            | Self::OtherConfigProject { .. } => None,
+            Self::Conditions { rule, .. }
+            | Self::Identity { rule, .. }
+            | Self::Unreadable { rule, .. } => Some(rule),
+        }
+    }
+
+    /// Whether the job may not even learn that there is such an agent: nothing about the agent speaks of its project.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::NotNamed { .. } | Self::NotListed { .. })
+    }
+}
+
 impl Permit {
+    pub(super) fn new(
+        rule: RuleRef,
+        access_as: AccessAs,
+        identity: KubernetesIdentity,
+        default_namespace: Option<String>,
+    ) -> Self {
+        Self {
+            rule,
+            access_as,
+            identity,
+            default_namespace,
+        }
+    }
+
     pub fn identity(&self) -> &KubernetesIdentity {
         &self.identity
     }

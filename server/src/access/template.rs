@@ -191,7 +191,7 @@ fn value(placeholder: Placeholder, job: &JobIdentity, agent: &Agent) -> Option<S
     match placeholder {
         Placeholder::AgentId => Some(agent.id.to_string()),
         Placeholder::AgentName => Some(agent.name.to_string()),
-        Placeholder::Environment => environment.map(|environment| environment.name.clone()),
+        Placeholder::Environment => environment.and_then(|environment| environment.name.clone()),
         Placeholder::EnvironmentSlug => {
             environment.and_then(|environment| environment.slug.clone())
         }

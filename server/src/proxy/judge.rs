@@ -10,7 +10,6 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 use super::live::{self, Why};
 use super::reject::Reject;
 use super::{Permitted, Proxy, effective_identity};
-use crate::access;
 use crate::audit::Record;
 use crate::authn::{self, Authenticated, Credential};
 use crate::configrepo::Snapshot;
@@ -22,7 +21,7 @@ pub enum Change {
     Agents,
     /// The rules, which were these before.
     Rules(Arc<Snapshot>),
-    /// Credentials were revoked.
+    /// Credentials were revoked, or whoever vouches for them says something else of them.
     Tokens,
 }
 
@@ -44,17 +43,10 @@ impl Proxy {
         };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
-        let permit =
-            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
-                match denied {
-                    access::Denied::NotNamed { .. } => no_agent(),
-                    denied => Reject::Denied {
-                        agent: agent.to_string(),
-                        denied,
-                    },
-                }
-            })?;
-        record.agent(&agent);
+        record.agent(&agent, rules.revision(&agent));
+        let permit = who
+            .decide(&agent, &rules.in_force(&agent))
+            .map_err(|denied| Reject::denied(&agent, denied))?;
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
         let slots = self.limits.admit(&who, Some(agent.id))?;
@@ -86,7 +78,9 @@ impl Proxy {
             }
             Change::Tokens => {
                 let mut all = self.live.all();
-                all.retain(|request| is_revoked(&request.who).is_some());
+                all.retain(|request| {
+                    request.who.depends_on_a_word() || lost(&request.who).is_some()
+                });
                 all
             }
         };
@@ -102,10 +96,14 @@ impl Proxy {
 
     /// Why a running request may not go on; `None` if it may.
     pub fn judge(&self, request: &live::Request) -> Option<Why> {
-        if let Some(message) = is_revoked(&request.who) {
+        if let Some(error) = lost(&request.who) {
+            let label = match error {
+                authn::Error::JobEnded => "job_ended",
+                _ => "token",
+            };
             return Some(Why {
-                label: "token",
-                message,
+                label,
+                message: error.to_string(),
             });
         }
         if self.directory.get(request.agent.id).is_none() {
@@ -115,7 +113,7 @@ impl Proxy {
             });
         }
         let rules = self.rules.borrow().in_force(&request.agent);
-        match access::decide(&request.who.identity, &request.agent, &rules) {
+        match request.who.decide(&request.agent, &rules) {
             Ok(permit) if permit.identity() == request.permit.identity() => None,
             Ok(_) => Some(Why {
                 label: "identity",
@@ -132,11 +130,11 @@ impl Proxy {
     }
 }
 
-/// What takes away from a running request what its credential gave. A credential must be good when a request begins; that
-/// it ends with time does not end what runs.
-fn is_revoked(who: &Authenticated) -> Option<String> {
+/// Why a running request may not go on with its credential. That must be good when a request begins; that it ends with time
+/// does not end what runs.
+fn lost(who: &Authenticated) -> Option<authn::Error> {
     match who.still_valid() {
         Ok(()) | Err(authn::Error::Expired) => None,
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(error),
     }
 }

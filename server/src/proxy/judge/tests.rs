@@ -70,7 +70,7 @@ impl Rig {
     fn run(&self, agent: u64, who: Authenticated) -> Guard {
         let agent = self.proxy.directory.get(AgentId(agent)).unwrap();
         let rules = self.proxy.rules.borrow().in_force(&agent);
-        let permit = access::decide(&who.identity, &agent, &rules).unwrap();
+        let permit = who.decide(&agent, &rules).unwrap();
         self.proxy.live.add(Arc::new(who), agent, permit)
     }
 
@@ -240,25 +240,6 @@ async fn a_revoked_token_cuts_what_was_got_with_it() {
         [0, 1, 2, 3].map(why),
         [Some("token"), Some("token"), None, None]
     );
-
-    // For whoever knows by other means that a token has ended.
-    let ended = Why {
-        label: "job_ended",
-        message: "the job has ended".to_owned(),
-    };
-    assert_eq!(rig.proxy.live.credentials().len(), 4);
-    let cut = rig
-        .proxy
-        .live
-        .cut_token(&TokenId("other".to_owned()), &ended);
-    assert_eq!(cut, 2);
-    assert_eq!([2, 3].map(why), [Some("job_ended"); 2]);
-    assert_eq!(
-        rig.proxy.live.cut_token(&parent, &ended),
-        0,
-        "cut before: the first reason stands"
-    );
-    assert_eq!(why(0), Some("token"));
 }
 
 #[tokio::test]
