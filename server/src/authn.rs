@@ -287,6 +287,11 @@ impl Authenticated {
         }
     }
 
+    /// Whether what it may do depends on what another system says of it, and can change while it stays good.
+    pub fn depends_on_a_word(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Decides as [`Self::decide`] does and keeps the reasons.
     pub fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
         match &self.standing {

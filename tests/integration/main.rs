@@ -14,5 +14,7 @@ mod forward;
 mod gitlab;
 mod hostile;
 mod hostile_cases;
+mod judged;
+mod limits;
 mod refusals;
 mod rig;
