@@ -7,6 +7,7 @@ pub mod explain;
 pub mod job;
 pub mod job_token;
 pub mod kubeconfig;
+pub mod lint;
 mod output;
 pub mod selector;
 #[cfg(test)]
@@ -56,7 +57,7 @@ enum Command {
     /// Run the server
     Serve,
     /// Say of each thing that the server needs whether it holds; exit 1 if one does not
-    Check,
+    Check(lint::Args),
     /// Register agents and their tokens
     #[command(subcommand)]
     Agent(agent::Command),
@@ -86,8 +87,15 @@ impl Cli {
             );
             return Ok(ExitCode::SUCCESS);
         }
+        if let Command::Check(args) = &self.command
+            && !args.agent_config.is_empty()
+        {
+            let (out, err) = (&mut io::stdout(), &mut io::stderr());
+            let outcome = lint::run(args, &mut io::stdin(), out, err)?;
+            return Ok(ExitCode::from(outcome as u8));
+        }
         let config = self.load();
-        if matches!(self.command, Command::Check) {
+        if matches!(self.command, Command::Check(_)) {
             let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
             return Ok(if healthy {
                 ExitCode::SUCCESS
@@ -172,7 +180,7 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Explain(args) => return Ok(explain(&args, &config).await),
         Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
-        Command::Serve | Command::Check | Command::Completions { .. } => {}
+        Command::Serve | Command::Check(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, oidc, signed};
+use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, oidc, signed};
 
 /// A credential whose signature is good.
 #[derive(Debug)]
@@ -14,10 +14,18 @@ pub struct Examined {
 
 impl Authenticator {
     /// What `credential` says, judged as a request's would be, but for its end and revocations, which are told instead.
+    /// The end of a job token is its GitLab's to tell, and so is then who had it.
     ///
     /// # Errors
     /// It was never good, or it can no longer be known whether it was.
     pub async fn examine(&self, credential: &JobCredential) -> Result<Examined, Error> {
+        if job_token::is_job_token(credential.expose()) {
+            let who = self.authenticate_job(credential).await?;
+            return Ok(Examined {
+                who: (*who).clone(),
+                problem: None,
+            });
+        }
         let token = credential.expose();
         let who = match self.verify(token, SystemTime::now()).await {
             Err(Error::Expired | Error::IdToken(oidc::Error::Expired { .. })) => {

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use super::job::JobDetails;
 use super::selector::AgentSelector;
-use crate::access::{self, Explanation};
+use crate::access::Explanation;
 use crate::config::Config;
 use crate::identity::Agent;
 use crate::store::Store;
@@ -115,11 +115,12 @@ async fn explain(
     let report = |agent: &Agent| {
         let source = sources.of(agent);
         let mut notes = source.notes();
+        notes.extend(subject.notes(config));
         if let Some(running) = &running {
             notes.extend(running.notes(agent, &source, config.timeouts.hold));
         }
         Report {
-            explanation: access::explain(&subject.job, agent, &source.rules),
+            explanation: subject.explain(agent, &source.rules),
             refusals: subject.refusals(agent),
             source,
             notes,

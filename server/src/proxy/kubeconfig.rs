@@ -126,6 +126,8 @@ fn wishes(query: &str) -> Result<Wishes, Reject> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(value)?;
         match name {
+            // What a template left open.
+            "context" | "ttl" | "format" if value.is_empty() => {}
             "context" => wishes.context = Some(value),
             "ttl" => wishes.lifetime = Some(ttl(&value)?),
             "format" => wishes.format = format(&value)?,
@@ -210,6 +212,7 @@ mod tests {
             (wished.lifetime, wished.format),
             (Some(Duration::from_secs(90)), Format::Json)
         );
+        assert_eq!(wishes("context=&ttl=").unwrap(), Wishes::default());
         for wrong in [
             "contexts=a",
             "ttl=soon",

@@ -58,7 +58,7 @@ const HELP: &[(&str, &str)] = &[
     ("explain", JOB),
     (
         "explain",
-        "<AGENT> --request --audit-file --token-file --file --format",
+        "AGENT --request --audit-file --token-file --file --format",
     ),
     (
         "kubeconfig",

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::Args;
 use super::past::Past;
+use crate::access::{self, Authorize, Explanation, Rules};
 use crate::authn::examine::Examined;
 use crate::authn::provider::LOCAL;
 use crate::authn::{Authenticator, TokenId};
@@ -51,6 +52,26 @@ impl Subject {
             credential: Some(examined),
             past: None,
             revoked: false,
+        })
+    }
+
+    pub(super) fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
+        match &self.credential {
+            Some(credential) => credential.who.explain(agent, rules),
+            None => access::explain(&self.job, agent, rules),
+        }
+    }
+
+    /// What of a decision needs the credential itself.
+    pub(super) fn notes(&self, config: &Config) -> Option<String> {
+        let provider = config.authn.providers.get(&self.job.provider)?;
+        let asked = provider.job_tokens.as_ref()?.authorize;
+        (self.credential.is_none() && asked != Authorize::Config).then(|| {
+            format!(
+                "for a job token {} itself is asked, too, which agents the job may use (job_tokens.authorize); only \
+                 --token-file explains that",
+                provider.name
+            )
         })
     }
 
