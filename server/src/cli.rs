@@ -1,6 +1,7 @@
 //! The command line: `serve` runs the server, the others look into or change its state beside it.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 mod credential;
 pub mod explain;
@@ -66,6 +67,9 @@ enum Command {
     JobToken(job_token::Command),
     /// Say whether a job may use an agent, as whom, and which line of which file decides
     Explain(Box<explain::Args>),
+    /// Check the audit log, and find lines in it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the KUBECONFIG of a job
     Kubeconfig(kubeconfig::Args),
     /// Print a completion script for a shell
@@ -111,6 +115,7 @@ impl Cli {
         };
         match self.command {
             Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
     }
@@ -180,7 +185,7 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Explain(args) => return Ok(explain(&args, &config).await),
         Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
-        Command::Serve | Command::Check(_) | Command::Completions { .. } => {}
+        Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
