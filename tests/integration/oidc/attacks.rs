@@ -98,7 +98,10 @@ fn claims(good: &Token) -> Vec<Attack> {
             with("iss", json!("https://evil.example")),
             "no provider of this server has its issuer",
         ),
-        (with("iss", json!("ci-tunnel")), "no method of this server knows"),
+        (
+            with("iss", json!("ci-tunnel")),
+            "no method of this server knows",
+        ),
         (
             with("aud", json!("https://vault.example.com")),
             "https://vault.example.com",
