@@ -16,5 +16,6 @@ mod hostile;
 mod hostile_cases;
 mod judged;
 mod limits;
+mod oidc;
 mod refusals;
 mod rig;
