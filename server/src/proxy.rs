@@ -106,7 +106,9 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        if let Err(Reject::Unauthenticated(_)) = &answer {
+        if let Err(Reject::Unauthenticated(error)) = &answer
+            && !matches!(error, authn::Error::Unavailable { .. })
+        {
             client.rejected();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));

@@ -19,7 +19,7 @@ pub enum Change {
     Agents,
     /// The rules, which were these before.
     Rules(Arc<Snapshot>),
-    /// Credentials were revoked.
+    /// Credentials were revoked, or their CI system says something else of them.
     Tokens,
 }
 
@@ -59,7 +59,9 @@ impl Proxy {
         // judges those.
         let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
         let gone = self.directory.get(agent.id).is_none();
-        if (changed || gone || live.request().who.still_valid().is_err())
+        // What its CI system says of it may have changed too.
+        let told = live.request().who.is_told_of();
+        if (changed || gone || told || live.request().who.still_valid().is_err())
             && let Some(why) = self.judge(live.request())
         {
             return Err(Reject::Cut(why.message));
