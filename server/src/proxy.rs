@@ -97,8 +97,15 @@ impl Proxy {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
-        let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
-        let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
+        let for_kubeconfig = kubeconfig::is_asked(&request, &self.config.url_path_prefix);
+        let as_text = if for_kubeconfig {
+            kubeconfig::wants_text(&request)
+        } else {
+            request::is_discovery(&request, &self.config.url_path_prefix)
+        };
+        let answer = if !record.may_run() {
+            Err(Reject::AuditUnavailable)
+        } else if for_kubeconfig {
             kubeconfig::answer(&self, &request, &client, &mut record).await
         } else {
             match self.carry(request, &client, &mut record).await {
@@ -129,7 +136,7 @@ impl Proxy {
         let target = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(&target.attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
-        self.may_authenticate(client)?;
+        client.may_show_credential()?;
         let who = self.authenticator.authenticate(&credential).await?;
         client.authenticated();
         record.job(&who.identity, who.token.as_str());
@@ -147,14 +154,6 @@ impl Proxy {
         );
         self.forward(head, body, permitted, route, switch, record)
             .await
-    }
-
-    /// Whether a credential is looked at, before anything that costs much.
-    fn may_authenticate(&self, client: &Client) -> Result<(), Reject> {
-        if !self.audit.permits_requests() {
-            return Err(Reject::AuditUnavailable);
-        }
-        client.may_show_credential()
     }
 
     async fn route(&self, permitted: &Permitted, record: &mut Record) -> Result<Route, Reject> {
