@@ -114,7 +114,7 @@ impl Proxy {
             }
         };
         if let Err(Reject::Unauthenticated(error)) = &answer
-            && !matches!(error, authn::Error::Unavailable { .. })
+            && error.retry_after().is_none()
         {
             client.rejected();
         }
