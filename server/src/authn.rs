@@ -287,8 +287,8 @@ impl Authenticated {
         }
     }
 
-    /// Whether what it may do depends on what another system says of it, and can change while it stays good.
-    pub fn depends_on_a_word(&self) -> bool {
+    /// Whether a CI system goes on telling what becomes of it.
+    pub fn is_told_of(&self) -> bool {
         self.standing.is_some()
     }
 
@@ -337,6 +337,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::IdToken(error) => error.retry_after(),
+            Self::Unavailable { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

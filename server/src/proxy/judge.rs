@@ -21,7 +21,7 @@ pub enum Change {
     Agents,
     /// The rules, which were these before.
     Rules(Arc<Snapshot>),
-    /// Credentials were revoked, or whoever vouches for them says something else of them.
+    /// Credentials were revoked, or their CI system says something else of them.
     Tokens,
 }
 
@@ -55,7 +55,9 @@ impl Proxy {
         // judges those.
         let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
         let gone = self.directory.get(agent.id).is_none();
-        if (changed || gone || live.request().who.still_valid().is_err())
+        // What its CI system says of it may have changed too.
+        let told = live.request().who.is_told_of();
+        if (changed || gone || told || live.request().who.still_valid().is_err())
             && let Some(why) = self.judge(live.request())
         {
             return Err(Reject::Cut(why.message));
@@ -79,7 +81,7 @@ impl Proxy {
             Change::Tokens => {
                 let mut all = self.live.all();
                 all.retain(|request| {
-                    request.who.depends_on_a_word() || lost(&request.who).is_some()
+                    request.who.is_told_of() || lost(&request.who).is_some()
                 });
                 all
             }
