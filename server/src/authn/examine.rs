@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, signed};
+use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, oidc, signed};
 
 /// A credential whose signature is good.
 #[derive(Debug)]
@@ -27,8 +27,10 @@ impl Authenticator {
             });
         }
         let token = credential.expose();
-        let who = match self.verify(token, SystemTime::now()) {
-            Err(Error::Expired) => self.verify(token, last_moment(token)?)?,
+        let who = match self.verify(token, SystemTime::now()).await {
+            Err(Error::Expired | Error::IdToken(oidc::Error::Expired { .. })) => {
+                self.verify(token, last_moment(token)?).await?
+            }
             judged => judged?,
         };
         let problem = who.still_valid().err();

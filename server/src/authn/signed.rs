@@ -14,7 +14,7 @@ use crate::identity::{AgentId, JobIdentity};
 use crate::store::SecretKey;
 
 /// `iss` of every token of ours. Not an address: no OIDC issuer can have it.
-const ISSUER: &str = "ci-tunnel";
+pub(super) const ISSUER: &str = "ci-tunnel";
 
 /// Signs and verifies one kind of token.
 pub(super) struct Signer {

@@ -136,9 +136,11 @@ async fn what_is_remembered_ends_with_the_token() {
 async fn a_token_is_good_up_to_its_last_second() {
     let authenticator = authenticator().await;
     let issued = authenticator.issue_job_token(&job(), HOUR).await.unwrap();
-    let verify = |now| authenticator.verify(issued.credential.expose(), now);
-    verify(issued.expires_at - Duration::from_secs(1)).unwrap();
-    assert_eq!(verify(issued.expires_at).unwrap_err(), Error::Expired);
+    let verify = async |now| authenticator.verify(issued.credential.expose(), now).await;
+    verify(issued.expires_at - Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(verify(issued.expires_at).await.unwrap_err(), Error::Expired);
 }
 
 #[tokio::test]

@@ -157,8 +157,15 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
+            // The credential may be good: nobody could be asked.
             Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
-            Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Unauthenticated(error) => match error.retry_after() {
+                Some(retry_after) => Form {
+                    retry_after: Some(retry_after),
+                    ..again("authn_unavailable")
+                },
+                None => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            },
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
