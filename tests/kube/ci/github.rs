@@ -136,7 +136,7 @@ async fn what_is_missing_is_said() -> Result<()> {
         ran.code != Some(0)
             && ran
                 .stderr
-                .contains("the job needs permissions: { id-token: write }"),
+                .contains("the job needs the permission id-token: write\n"),
         "{ran:?}"
     );
 
