@@ -30,7 +30,7 @@ mod revocations;
 mod session;
 mod signed;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use credential::{Credential, JobCredential};
 pub use issue::{Error as IssueError, Issued};

@@ -1,12 +1,14 @@
 //! The command line: `serve` runs the server, the others look into or change its state beside it.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 mod credential;
 pub mod explain;
 pub mod job;
 pub mod job_token;
 pub mod kubeconfig;
+pub mod lint;
 mod output;
 pub mod selector;
 #[cfg(test)]
@@ -56,7 +58,7 @@ enum Command {
     /// Run the server
     Serve,
     /// Say of each thing that the server needs whether it holds; exit 1 if one does not
-    Check,
+    Check(lint::Args),
     /// Register agents and their tokens
     #[command(subcommand)]
     Agent(agent::Command),
@@ -65,6 +67,9 @@ enum Command {
     JobToken(job_token::Command),
     /// Say whether a job may use an agent, as whom, and which line of which file decides
     Explain(Box<explain::Args>),
+    /// Check the audit log, and find lines in it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the KUBECONFIG of a job
     Kubeconfig(kubeconfig::Args),
     /// Print a completion script for a shell
@@ -86,8 +91,15 @@ impl Cli {
             );
             return Ok(ExitCode::SUCCESS);
         }
+        if let Command::Check(args) = &self.command
+            && !args.agent_config.is_empty()
+        {
+            let (out, err) = (&mut io::stdout(), &mut io::stderr());
+            let outcome = lint::run(args, &mut io::stdin(), out, err)?;
+            return Ok(ExitCode::from(outcome as u8));
+        }
         let config = self.load();
-        if matches!(self.command, Command::Check) {
+        if matches!(self.command, Command::Check(_)) {
             let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
             return Ok(if healthy {
                 ExitCode::SUCCESS
@@ -103,6 +115,7 @@ impl Cli {
         };
         match self.command {
             Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
     }
@@ -172,7 +185,7 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Explain(args) => return Ok(explain(&args, &config).await),
         Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
-        Command::Serve | Command::Check | Command::Completions { .. } => {}
+        Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

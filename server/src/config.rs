@@ -135,6 +135,8 @@ pub enum Error {
     Repositories(#[from] configrepo::Error),
     #[error(transparent)]
     Log(#[from] telemetry::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::Invalid),
 }
 
 /// The words that turn TLS off.
@@ -190,6 +192,7 @@ impl Config {
             return Err(Error::AgentsAddress(address.clone()));
         }
         telemetry::check(&self.log)?;
+        self.audit.check()?;
         self.limits.check()?;
         self.check_numbers()
     }

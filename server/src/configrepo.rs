@@ -110,12 +110,12 @@ impl Snapshot {
             .map_or("", |found| &found.revision)
     }
 
-    /// Whether `other` says the same of an agent.
+    /// Whether a decision about an agent is the same by `other`.
     pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
         let key = key(&agent.project, &agent.name);
         match (self.agents.get(&key), other.agents.get(&key)) {
             (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.rules, &other.rules),
             _ => false,
         }
     }

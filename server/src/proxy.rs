@@ -103,7 +103,9 @@ impl Proxy {
         } else {
             request::is_discovery(&request, &self.config.url_path_prefix)
         };
-        let answer = if for_kubeconfig {
+        let answer = if !record.may_run() {
+            Err(Reject::AuditUnavailable)
+        } else if for_kubeconfig {
             kubeconfig::answer(&self, &request, &client, &mut record).await
         } else {
             match self.carry(request, &client, &mut record).await {
@@ -132,7 +134,7 @@ impl Proxy {
         let target = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(&target.attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
-        self.may_authenticate(client)?;
+        client.may_show_credential()?;
         let who = self.authenticator.authenticate(&credential).await?;
         client.authenticated();
         record.job(&who.identity, who.token.as_str());
@@ -150,14 +152,6 @@ impl Proxy {
         );
         self.forward(head, body, permitted, route, switch, record)
             .await
-    }
-
-    /// Whether a credential is looked at, before anything that costs much.
-    fn may_authenticate(&self, client: &Client) -> Result<(), Reject> {
-        if !self.audit.permits_requests() {
-            return Err(Reject::AuditUnavailable);
-        }
-        client.may_show_credential()
     }
 
     async fn route(&self, permitted: &Permitted, record: &mut Record) -> Result<Route, Reject> {

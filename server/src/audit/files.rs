@@ -3,7 +3,9 @@
 //! A rotated file is named for when it was closed and for its last line: `audit.log.20261123T214537Z.000000012345`.
 //! Names sort as the lines in them do.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -38,6 +40,68 @@ pub fn all(current: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A file to be read, open already if it may be renamed meanwhile.
+#[derive(Debug)]
+pub struct Source {
+    pub path: PathBuf,
+    /// When it was closed, if it was.
+    pub(super) closed: Option<Timestamp>,
+    file: Option<File>,
+}
+
+/// The same as [`all`] for reading while a server writes: no file is missed or read twice because it is rotated
+/// meanwhile.
+///
+/// # Errors
+/// The directory can not be read.
+pub fn sources(current: &Path) -> io::Result<Vec<Source>> {
+    let newest = match File::open(current) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let identity = |about: std::fs::Metadata| (about.dev(), about.ino());
+    let newest_is = newest
+        .as_ref()
+        .map(File::metadata)
+        .transpose()?
+        .map(identity);
+    let mut sources = Vec::new();
+    let mut renamed = false;
+    for Rotated { closed, path, .. } in rotated(current)? {
+        renamed |= path.metadata().map(identity).ok() == newest_is;
+        sources.push(Source {
+            path,
+            closed: Some(closed),
+            file: None,
+        });
+    }
+    if newest.is_some() && !renamed {
+        sources.push(Source {
+            path: current.to_owned(),
+            closed: None,
+            file: newest,
+        });
+    }
+    Ok(sources)
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            closed: None,
+            file: None,
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn open(&mut self) -> io::Result<File> {
+        self.file.take().map_or_else(|| File::open(&self.path), Ok)
+    }
+}
+
 /// The files that were rotated away from `current`, the oldest first.
 pub(super) fn rotated(current: &Path) -> io::Result<Vec<Rotated>> {
     let Some(name) = current.file_name().and_then(|name| name.to_str()) else {
@@ -70,6 +134,12 @@ pub(super) fn name(current: &Path, now: Timestamp, last: u64, others: &[Rotated]
     let mut name = current.as_os_str().to_owned();
     name.push(format!(".{}.{last:0DIGITS$}", newest.strftime(TIME)));
     PathBuf::from(name)
+}
+
+/// The last part of a path, as lines name it.
+pub(super) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// The directory that holds `file`.

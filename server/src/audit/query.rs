@@ -1,12 +1,20 @@
-//! Reading lines again: the line of a request by its id.
+//! Reading lines again: the line of a request by its id, or all lines that fit.
 
+mod filter;
+
+use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::event::Event;
+use super::files::{self, Source};
 use super::line::Line;
 use super::output::Output;
 use super::raw::RawLines;
-use super::{Config, files};
+use super::{Config, KeyError};
+
+pub use filter::{Filter, Status};
 
 /// Why lines can not be read again.
 #[derive(Debug, thiserror::Error)]
@@ -14,12 +22,21 @@ pub enum Error {
     #[error("{}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("audit lines go to {0}, not to a file: name the files that hold them")]
-    NoFile(String),
+    NoFile(Output),
     #[error(
         "there is no audit file {}: the server has not run yet, or writes elsewhere",
         .0.display()
     )]
     Missing(PathBuf),
+    #[error("the key of the chain: {0}")]
+    Key(#[from] KeyError),
+}
+
+/// A line that was read again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    Request(Box<Line>),
+    Event(Event),
 }
 
 /// The files that hold the audit lines of this configuration, the oldest first.
@@ -27,18 +44,27 @@ pub enum Error {
 /// # Errors
 /// Lines go elsewhere, or there are none.
 pub fn files(config: &Config, state_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let sources = sources(config, state_dir)?;
+    Ok(sources.into_iter().map(|source| source.path).collect())
+}
+
+/// The same for reading while a server writes.
+///
+/// # Errors
+/// Lines go elsewhere, or there are none.
+pub fn sources(config: &Config, state_dir: &Path) -> Result<Vec<Source>, Error> {
     let path = match config.output(state_dir) {
         Output::File(path) => path,
-        other => return Err(Error::NoFile(other.to_string())),
+        other => return Err(Error::NoFile(other)),
     };
-    let files = files::all(&path).map_err(|source| Error::Read {
-        path: files::directory(&path).to_owned(),
+    let sources = files::sources(&path).map_err(|source| Error::Read {
+        path: path.clone(),
         source,
     })?;
-    if files.is_empty() {
+    if sources.is_empty() {
         return Err(Error::Missing(path));
     }
-    Ok(files)
+    Ok(sources)
 }
 
 /// The line of the request with this id, from the newest file that has it.
@@ -46,59 +72,81 @@ pub fn files(config: &Config, state_dir: &Path) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// A file can not be read.
 pub fn find(files: &[PathBuf], request_id: &str) -> Result<Option<Line>, Error> {
+    let filter = Filter {
+        request_id: Some(request_id.to_owned()),
+        ..Filter::default()
+    };
+    let mut found = None;
     for path in files.iter().rev() {
-        let read = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let found = find_in(RawLines::open(path).map_err(read)?, request_id).map_err(read)?;
+        let source = Source::from(path.clone());
+        each([source], &filter, |_, entry| {
+            if let Entry::Request(line) = entry {
+                found = Some(*line);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
         if found.is_some() {
-            return Ok(found);
+            break;
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
-fn find_in<R: io::Read>(mut lines: RawLines<R>, request_id: &str) -> io::Result<Option<Line>> {
-    while let Some(raw) = lines.next()? {
-        // Most lines are of other requests; that is seen without reading them as JSON.
-        if !contains(raw.bytes, request_id.as_bytes()) {
+/// Hands each line that fits to `take`, as it stands in the file and as what it says, in order, one after the other.
+///
+/// # Errors
+/// A file can not be read.
+pub fn each(
+    sources: impl IntoIterator<Item = Source>,
+    filter: &Filter,
+    mut take: impl FnMut(&[u8], Entry) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    for mut source in sources {
+        // A request that came later ended later, and its line is in a later file.
+        if let (Some(closed), Some(since)) = (source.closed, filter.since)
+            && closed.as_second() < since.as_second()
+        {
             continue;
         }
-        if let Ok(line) = serde_json::from_slice::<Line>(raw.bytes)
-            && line.request_id == request_id
-        {
-            return Ok(Some(line));
+        let ended = source
+            .open()
+            .and_then(|file| each_in(RawLines::new(file), filter, &mut take));
+        let ended = ended.map_err(|error| Error::Read {
+            path: source.path,
+            source: error,
+        })?;
+        if ended.is_break() {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || text.windows(wanted.len()).any(|window| window == wanted)
+fn each_in(
+    mut lines: RawLines<File>,
+    filter: &Filter,
+    take: &mut impl FnMut(&[u8], Entry) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    while let Some(raw) = lines.next()? {
+        if filter.may_fit(raw.bytes)
+            && let Some(entry) = parse(raw.bytes)
+            && filter.fits(&entry)
+            && take(raw.bytes, entry).is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// What a line says; nothing for what is none of ours, or of a server that knows more.
+fn parse(line: &[u8]) -> Option<Entry> {
+    match serde_json::from_slice::<Line>(line) {
+        Ok(line) => Some(Entry::Request(Box::new(line))),
+        Err(_) => serde_json::from_slice(line).ok().map(Entry::Event),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OLD: &str = r#"{"time":"2026-11-23T21:45:37.023641961Z","request_id":"ec499e414579216e","client":"192.0.2.9:57962","user_agent":"kubectl/v1.35.0","agent":{"id":1,"name":"acme/infra:prod"},"job":{"provider":"local","project":{"path":"acme/shop","id":42},"groups":[{"path":"acme"}],"job_id":"4711","ref":"main","ref_protected":true,"user":{"login":"ann"},"expires_at":"2026-11-23T22:45:35Z"},"token":"486974edc1048b827c2f4f2d0a7e3816","method":"GET","path":"/api/v1/namespaces/shop/pods","verb":"list","resource":"pods","namespace":"shop","rule":"projects[0] (line 3, \"acme/shop\")","kubernetes":{"as":"gitlab:ci_job:4711","groups":["gitlab:ci_job"]},"session":1,"status":200,"bytes_up":0,"bytes_down":52,"duration_ms":25,"end":"complete"}"#;
-
-    #[test]
-    fn a_line_is_found_by_its_request() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("audit.log");
-        let other = OLD
-            .replace("ec499e414579216e", "1")
-            .replace("4711", "ec499e414579216e");
-        std::fs::write(
-            &file,
-            format!("{other}\n{OLD}\n{{\"request_id\":\"x\"}}\nec499e414579216e"),
-        )
-        .unwrap();
-        let found = find(&[file.clone()], "ec499e414579216e").unwrap().unwrap();
-        assert_eq!(found.job.unwrap().job_id.as_deref(), Some("4711"));
-        assert_eq!(found.kubernetes.unwrap().groups, ["gitlab:ci_job"]);
-        assert_eq!(find(&[file], "x").unwrap(), None);
-    }
-}
+mod tests;

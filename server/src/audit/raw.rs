@@ -1,8 +1,6 @@
 //! The lines of a file as bytes, one after the other, in bounded memory.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 
 /// Reads lines.
 #[derive(Debug)]
@@ -24,12 +22,6 @@ pub(super) struct RawLine<'a> {
 
 /// Longer than any line of ours; what is longer is read in pieces.
 const MAX_LINE: u64 = 64 << 20;
-
-impl RawLines<File> {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        File::open(path).map(Self::new)
-    }
-}
 
 impl<R: Read> RawLines<R> {
     pub(super) fn new(reader: R) -> Self {
@@ -56,5 +48,21 @@ impl<R: Read> RawLines<R> {
             bytes: &self.line,
             whole,
         }))
+    }
+
+    /// Looks whether a line that broke off has gone on meanwhile.
+    pub(super) fn again(&mut self) -> io::Result<RawLine<'_>> {
+        (&mut self.reader)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut self.line)?;
+        let whole = self.line.last() == Some(&b'\n');
+        if whole {
+            self.line.pop();
+        }
+        Ok(RawLine {
+            number: self.number,
+            bytes: &self.line,
+            whole,
+        })
     }
 }

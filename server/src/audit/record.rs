@@ -9,6 +9,7 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
 use super::line::{Ending, KubernetesRef, Line};
+use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
 use crate::metrics::RequestLabels;
@@ -25,6 +26,8 @@ pub struct Record {
     /// Bytes of the request's body, counted by whoever uploads it.
     sent: Arc<AtomicU64>,
     ended: bool,
+    /// Whether the request may run; one that may not has no line of its own.
+    may_run: bool,
 }
 
 /// Most lines are shorter than this many bytes.
@@ -35,6 +38,7 @@ const MAX_TEXT: usize = 4096;
 impl Record {
     pub(super) fn new(audit: Audit, request_id: String, client: Option<SocketAddr>) -> Self {
         Self {
+            may_run: audit.queue().is_open(),
             audit,
             started: Instant::now(),
             line: Line {
@@ -70,6 +74,11 @@ impl Record {
             sent: Arc::default(),
             ended: false,
         }
+    }
+
+    /// Whether the request may run: not so while lines can not be written and the configuration says to refuse.
+    pub fn may_run(&self) -> bool {
+        self.may_run
     }
 
     pub fn request_id(&self) -> &str {
@@ -159,6 +168,19 @@ impl Record {
         metrics.bytes_up.inc_by(self.line.bytes_up);
         metrics.bytes_down.inc_by(self.line.bytes_down);
     }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        serde_json::to_writer(&mut line, &self.line)?;
+        if !self.kubernetes.is_empty() {
+            line.pop();
+            line.extend_from_slice(b",\"kubernetes\":");
+            line.extend_from_slice(&self.kubernetes);
+            line.push(b'}');
+        }
+        line.push(b'\n');
+        Ok(line)
+    }
 }
 
 impl Drop for Record {
@@ -167,19 +189,16 @@ impl Drop for Record {
         self.line.duration_ms =
             u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.count();
-        let mut line = Vec::with_capacity(USUAL_LINE);
-        match serde_json::to_writer(&mut line, &self.line) {
-            Ok(()) => {
-                if !self.kubernetes.is_empty() {
-                    line.pop();
-                    line.extend_from_slice(b",\"kubernetes\":");
-                    line.extend_from_slice(&self.kubernetes);
-                    line.push(b'}');
-                }
-                line.push(b'\n');
-                self.audit.write(line);
+        if !self.may_run {
+            return self.audit.queue().refuse();
+        }
+        match self.text() {
+            Ok(line) => self.audit.write(&line, Weight::Owed),
+            Err(error) => {
+                tracing::error!(%error, "an audit line could not be made");
+                self.audit.metrics().audit_lost.inc();
+                self.audit.queue().lose();
             }
-            Err(error) => tracing::error!(%error, "an audit line could not be made"),
         }
     }
 }

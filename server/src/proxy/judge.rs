@@ -1,5 +1,8 @@
 //! Whether a request may run: decided when it begins, and again whenever something changes that it stands on.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use ci_tunnel::protocol::identity::KubernetesIdentity;

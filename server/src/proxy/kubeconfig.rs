@@ -51,7 +51,7 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
-    proxy.may_authenticate(client)?;
+    client.may_show_credential()?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
     client.authenticated();
     record.job(&who.identity, who.token.as_str());
