@@ -292,7 +292,8 @@ fn the_documentation_is_true() {
     };
     let job = "{provider: local, project: {path: acme/shop}, environment: {name: staging}}";
     let explanation = explain(&serde_yaml::from_str(job).unwrap(), &agent, &rules);
-    let told = render(&explanation, None);
+    let path = "/srv/ci-tunnel/config/acme/infra/.gitlab/agents/prod/config.yaml";
+    let told = render(&explanation, Some(path));
     assert_eq!(told, block("--environment staging\n"));
 }
 
