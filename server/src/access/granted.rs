@@ -9,9 +9,9 @@ use ci_tunnel::config::document::{Invalid, Node, Place, Value};
 use serde::{Deserialize, Serialize};
 
 use super::decide::{self, AccessAs, Considered, Denied, Explanation, Outcome, Permit};
+use super::entry::RuleRef;
 use super::impersonate::Source;
 use super::parse;
-use super::entry::RuleRef;
 use super::rules::Rules;
 use crate::identity::{Agent, AgentId, JobIdentity, ProjectPath};
 

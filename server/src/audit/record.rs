@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
@@ -147,6 +148,14 @@ impl Record {
             self.ended = true;
             self.line.end = ending;
             self.line.message = message.map(|message| cut(&message));
+        }
+    }
+
+    /// Says that this server ends the request, why, and with which code it resets the agent's stream.
+    pub fn cut(&mut self, reason: &str, code: Code, message: Option<String>) {
+        if !self.ended {
+            self.end(Ending::Cut(reason.to_owned()), message);
+            self.line.code = Some(code.name().into());
         }
     }
 

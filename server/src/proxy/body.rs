@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::stream::{self, Piece, Receiver};
 use http_body::{Frame, SizeHint};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -258,9 +257,12 @@ impl Flow {
         if self.state != State::Flowing {
             return;
         }
-        self.end(Ending::Cut(why.label.to_owned()), Some(why.message.clone()));
+        if let Some(kept) = &mut self.kept {
+            let message = Some(why.message.clone());
+            kept.record.cut(why.label, why.code(), message);
+        }
         self.state = State::Cut(why.message.clone());
-        self.receiver.stop(Code::PermitLost);
+        self.receiver.stop(why.code());
         self.unpaid = None;
         // The audit's line is written, the upload ends, places are free.
         self.kept = None;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ci_tunnel::protocol::code::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Permit;
@@ -192,6 +193,17 @@ impl Live {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Why {
+    /// With which code the agent's stream is reset.
+    pub fn code(&self) -> Code {
+        if self.label == RESTARTING {
+            Code::Restarting
+        } else {
+            Code::PermitLost
+        }
     }
 }
 

@@ -69,11 +69,12 @@ impl Upgraded {
             }
             None => {
                 let why = self.live.request().why();
-                let label = why.as_ref().map_or("cut", |why| why.label).to_owned();
-                self.record
-                    .end(Ending::Cut(label), why.map(|why| why.message));
-                self.sender.reset(Code::PermitLost);
-                self.receiver.stop(Code::PermitLost);
+                let (label, code) = why
+                    .as_ref()
+                    .map_or(("cut", Code::PermitLost), |why| (why.label, why.code()));
+                self.record.cut(label, code, why.map(|why| why.message));
+                self.sender.reset(code);
+                self.receiver.stop(code);
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What is printed, and how a command ends.
 
-
 use super::*;
 use crate::audit::Audit;
 use crate::metrics::Metrics;
