@@ -14,6 +14,7 @@ mod entry;
 pub mod glob;
 mod granted;
 mod impersonate;
+pub mod lint;
 mod parse;
 mod rules;
 pub mod template;

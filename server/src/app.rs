@@ -67,6 +67,7 @@ impl App {
         let (rules, repositories) = configrepo::watch(&config.config_repositories).await?;
         let (directory, agents) = follow::agents(&store).await?;
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
+        authenticator.start(&metrics)?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();

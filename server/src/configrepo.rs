@@ -104,12 +104,18 @@ impl Snapshot {
         )
     }
 
-    /// Whether `other` says the same of an agent.
+    /// The version of an agent's file that is in force; empty where there is none.
+    pub fn revision(&self, agent: &Agent) -> &str {
+        self.rules(&agent.project, &agent.name)
+            .map_or("", |found| &found.revision)
+    }
+
+    /// Whether a decision about an agent is the same by `other`.
     pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
         let key = key(&agent.project, &agent.name);
         match (self.agents.get(&key), other.agents.get(&key)) {
             (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.rules, &other.rules),
             _ => false,
         }
     }

@@ -97,10 +97,15 @@ impl Proxy {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
-        let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
+        let for_kubeconfig = kubeconfig::is_asked(&request, &self.config.url_path_prefix);
+        let as_text = if for_kubeconfig {
+            kubeconfig::wants_text(&request)
+        } else {
+            request::is_discovery(&request, &self.config.url_path_prefix)
+        };
         let answer = if !record.may_run() {
             Err(Reject::AuditUnavailable)
-        } else if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
+        } else if for_kubeconfig {
             kubeconfig::answer(&self, &request, &client, &mut record).await
         } else {
             match self.carry(request, &client, &mut record).await {

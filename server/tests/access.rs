@@ -274,11 +274,8 @@ fn the_documentation_is_true() {
         name: "prod".parse().unwrap(),
     };
     let job = "{provider: local, project: {path: acme/shop}, environment: {name: staging}}";
-    let told = render(&explain(
-        &serde_yaml::from_str(job).unwrap(),
-        &agent,
-        &rules,
-    ));
+    let explanation = explain(&serde_yaml::from_str(job).unwrap(), &agent, &rules);
+    let told = render(&explanation, None);
     assert_eq!(told, block("--environment staging\n"));
 }
 

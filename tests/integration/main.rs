@@ -12,6 +12,7 @@ mod audit;
 mod cuts;
 mod faults;
 mod forward;
+mod gitlab;
 mod hostile;
 mod hostile_cases;
 mod refusals;

@@ -13,6 +13,7 @@
 //! ```
 
 mod claims;
+pub mod jobs;
 mod key;
 mod serve;
 #[cfg(test)]

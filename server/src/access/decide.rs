@@ -214,6 +214,26 @@ fn list(failures: &[Failure]) -> String {
         .join("; ")
 }
 
+impl Denied {
+    /// The entry that came nearest.
+    pub fn rule(&self) -> Option<&RuleRef> {
+        match self {
+            Self::NotNamed { .. }
+            | Self::NotListed { .. }
+            | Self::IdNotGiven { .. }
+            | Self::OtherConfigProject { .. } => None,
+            Self::Conditions { rule, .. }
+            | Self::Identity { rule, .. }
+            | Self::Unreadable { rule, .. } => Some(rule),
+        }
+    }
+
+    /// Whether the job may not even learn that there is such an agent: nothing about the agent speaks of its project.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::NotNamed { .. } | Self::NotListed { .. })
+    }
+}
+
 impl Permit {
     pub(super) fn new(
         rule: RuleRef,

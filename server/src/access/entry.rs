@@ -26,11 +26,12 @@ struct Place {
     id: Option<ProjectPath>,
     provider: Option<String>,
     index: usize,
-    line: usize,
+    /// Line and column.
+    position: (usize, usize),
 }
 
 /// The kinds of rules, the most specific first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     Project,
     /// Jobs of the configuration project itself.
@@ -44,7 +45,7 @@ pub enum Tier {
 impl Entry {
     pub(super) fn implicit() -> Self {
         Self {
-            rule: RuleRef::new(Tier::Implicit, None, None, 0, 0),
+            rule: RuleRef::new(Tier::Implicit, None, None, 0, (0, 0)),
             source: Source::Agent,
             conditions: Conditions::default(),
             default_namespace: None,
@@ -58,21 +59,21 @@ impl RuleRef {
         id: Option<ProjectPath>,
         provider: Option<String>,
         index: usize,
-        line: usize,
+        position: (usize, usize),
     ) -> Self {
         Self(Arc::new(Place {
             tier,
             id,
             provider,
             index,
-            line,
+            position,
         }))
     }
 
     /// What GitLab says of an agent, which stands in no file here.
     pub(super) fn gitlab(agent: AgentId) -> Self {
         let index = usize::try_from(agent.0).unwrap_or(usize::MAX);
-        Self::new(Tier::Gitlab, None, None, index, 0)
+        Self::new(Tier::Gitlab, None, None, index, (0, 0))
     }
 
     pub fn tier(&self) -> Tier {
@@ -96,7 +97,25 @@ impl RuleRef {
 
     /// The entry's line in the file; none for implicit access, which no line grants.
     pub fn line(&self) -> Option<usize> {
-        (self.0.line > 0).then_some(self.0.line)
+        let (line, _) = self.0.position;
+        (line > 0).then_some(line)
+    }
+
+    /// Line and column.
+    pub(super) fn position(&self) -> (usize, usize) {
+        self.0.position
+    }
+
+    /// The way to the entry from the root of the document.
+    pub(super) fn path(&self) -> String {
+        let index = self.0.index;
+        match self.0.tier {
+            Tier::Project => format!("ci_access.projects[{index}]"),
+            Tier::Implicit => "ci_access.implicit".to_owned(),
+            Tier::Group => format!("ci_access.groups[{index}]"),
+            Tier::Instance => "ci_access.instance".to_owned(),
+            Tier::Gitlab => String::new(),
+        }
     }
 }
 
@@ -113,7 +132,7 @@ impl fmt::Display for RuleRef {
         if self.0.tier != Tier::Instance {
             write!(f, "[{}]", self.0.index)?;
         }
-        write!(f, " (line {}", self.0.line)?;
+        write!(f, " (line {}", self.0.position.0)?;
         if let Some(id) = &self.0.id {
             write!(f, ", {:?}", id.as_str())?;
         }

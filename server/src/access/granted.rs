@@ -66,6 +66,7 @@ impl Listed {
         let node = configuration.map_or(Value::Null, value);
         let node = Node {
             line: 0,
+            column: 0,
             value: node,
         };
         let entry = entry(&Place::root(&node));
@@ -105,6 +106,7 @@ fn entry(place: &Place<'_>) -> Result<Entry, Invalid> {
 fn value(json: &serde_json::Value) -> Value {
     let node = |json| Node {
         line: 0,
+        column: 0,
         value: value(json),
     };
     match json {
@@ -117,6 +119,7 @@ fn value(json: &serde_json::Value) -> Value {
             let entry = |(key, json)| {
                 let key = Node {
                     line: 0,
+                    column: 0,
                     value: Value::Text(String::clone(key)),
                 };
                 (key, node(json))

@@ -1,12 +1,14 @@
 //! An agent's configuration as rules, indexed so that a decision looks only at entries that name the job's project.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use ci_tunnel::config::document::Invalid;
 use ci_tunnel::config::load;
 
 use super::entry::{Entry, RuleRef, Tier};
-use super::parse;
+use super::lint::Severity;
+use super::{lint, parse};
 use crate::identity::{JobIdentity, LOCAL, ProjectPath};
 
 /// The largest configuration file, in bytes: GitLab's limit.
@@ -40,13 +42,21 @@ pub enum LogLevel {
 /// Why a file gave no rules.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{file}: {source}")]
-    Invalid { file: String, source: Invalid },
+    #[error("{file}: {source}{more}")]
+    Invalid {
+        file: String,
+        source: Invalid,
+        more: More,
+    },
     #[error("{file}: {size} bytes, {MAX_FILE} at most")]
     TooLarge { file: String, size: usize },
     #[error(transparent)]
     Yaml(#[from] load::Error),
 }
+
+/// How many errors there are besides the one that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct More(usize);
 
 impl Rules {
     /// Reads `text`, the content of the agent configuration `file`.
@@ -58,24 +68,28 @@ impl Rules {
             });
         }
         let document = load::document(text, file)?;
-        parse::rules(&document).map_err(|source| Error::Invalid {
-            file: file.to_owned(),
-            source,
-        })
+        let read = parse::file(&document);
+        match read.errors.first() {
+            None => Ok(Self::new(read)),
+            Some(first) => Err(Error::Invalid {
+                file: file.to_owned(),
+                source: first.clone(),
+                more: More(read.errors.len() - 1),
+            }),
+        }
     }
 
-    pub(super) fn new(
-        entries: Vec<Entry>,
-        implicit: bool,
-        log_level: Option<LogLevel>,
-        warnings: Vec<String>,
-    ) -> Self {
+    fn new(file: parse::File) -> Self {
+        let of_entries = lint::entries(&file.entries);
+        let findings = file.findings.iter().chain(&of_entries);
+        let warnings = findings.filter(|finding| finding.severity() == Severity::Warning);
         let mut rules = Self {
-            implicit: implicit.then(Entry::implicit),
-            log_level,
-            warnings,
+            implicit: file.implicit.then(Entry::implicit),
+            log_level: file.log_level,
+            warnings: warnings.map(ToString::to_string).collect(),
             ..Self::nobody()
         };
+        let entries = file.entries;
         for (at, entry) in entries.iter().enumerate() {
             let key = entry.rule.id().map(ProjectPath::key).unwrap_or_default();
             match entry.rule.tier() {
@@ -194,6 +208,15 @@ impl Default for Rules {
         Self {
             implicit: Some(Entry::implicit()),
             ..Self::nobody()
+        }
+    }
+}
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more; `check --agent-config` tells all)"),
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct Line {
     /// The entry of the agent's configuration that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// The version of that configuration; empty without a good file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<String>,
     /// The agent's session that carried it.
@@ -143,6 +146,29 @@ impl From<&Agent> for AgentFields {
         Self {
             id: agent.id,
             name: agent.to_string(),
+        }
+    }
+}
+
+impl From<&KubernetesIdentity> for Kubernetes {
+    fn from(identity: &KubernetesIdentity) -> Self {
+        let KubernetesRef {
+            r#as,
+            uid,
+            groups,
+            extra,
+        } = identity.into();
+        let owned = |(key, values): (&str, Vec<&str>)| {
+            (
+                key.to_owned(),
+                values.into_iter().map(str::to_owned).collect(),
+            )
+        };
+        Self {
+            r#as: r#as.to_owned(),
+            uid: uid.map(str::to_owned),
+            groups: groups.to_vec(),
+            extra: extra.into_iter().map(owned).collect(),
         }
     }
 }

@@ -59,6 +59,7 @@ impl Record {
                 namespace: String::new(),
                 name: String::new(),
                 rule: None,
+                revision: None,
                 upgrade: None,
                 session: None,
                 status: None,
@@ -106,8 +107,10 @@ impl Record {
         self.line.token = Some(token.to_owned());
     }
 
-    pub fn agent(&mut self, agent: &Agent) {
+    /// Which agent is asked for, and by which version of its configuration it is decided.
+    pub fn agent(&mut self, agent: &Agent, revision: &str) {
         self.line.agent = Some(agent.into());
+        self.line.revision = Some(revision.to_owned());
     }
 
     pub fn permit(&mut self, rule: String, identity: &KubernetesIdentity) {

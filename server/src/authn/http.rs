@@ -25,7 +25,7 @@ pub(super) struct Answer<T> {
 
 /// Why there is no client. The messages name the file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BuildError {
+pub enum BuildError {
     #[error("the HTTP client: {0}")]
     Client(String),
     #[error("proxy {0:?}: it must be `http://host:port` or `https://host:port`")]
@@ -36,7 +36,7 @@ pub(super) enum BuildError {
 
 /// Why there is no answer that can be used. Names the address, never a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     #[error("{url}: the credential can not be a header")]
     Credential { url: String },
     /// Nothing, or not all, of an answer came.

@@ -179,6 +179,7 @@ impl JobTokens {
                 bound_agent: None,
                 // The job's end is GitLab's to tell.
                 expires_at: SystemTime::now() + UNKNOWN_END,
+                signed_by: None,
                 revocations: Arc::clone(&self.revocations),
                 standing: Some(Arc::clone(standing)),
             });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{http, job_token};
+use super::{http, job_token, oidc};
 use crate::access::is_identity_prefix;
 pub use crate::identity::LOCAL;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub job_tokens: Option<job_token::Config>,
     /// An HTTP proxy on the way there. Default: as `HTTPS_PROXY` and `NO_PROXY` say.
     pub proxy: Option<String>,
+    /// ID tokens. Default: none are accepted.
+    pub oidc: Option<oidc::Config>,
 }
 
 /// The kinds of CI systems: what their tokens say, and how.
@@ -123,9 +125,40 @@ impl Config {
                 "authn.providers: {name}: url is {url:?}: it must begin with `https://`, since who can change the \
                  answers could sign tokens"
             )),
-            _ => Ok(()),
+            _ => self.check_ways(),
         }
     }
+
+    /// How it is reached, and what it vouches by.
+    fn check_ways(&self) -> Result<(), String> {
+        let Self { name, .. } = self;
+        if let Some(proxy) = &self.proxy
+            && !is_proxy(proxy)
+        {
+            return Err(format!(
+                "authn.providers: {name}: proxy must be `http://host:port` or `https://host:port`; a user and password                  for it belong into the environment, as HTTPS_PROXY"
+            ));
+        }
+        let oidc = self.oidc.as_ref();
+        oidc.map_or(Ok(()), |oidc| oidc.check(self.kind, self.url()))
+            .map_err(|problem| format!("authn.providers: {name}: {problem}"))
+    }
+
+    /// `iss` of its ID tokens, where it has any.
+    pub fn issuer(&self) -> Option<&str> {
+        let oidc = self.oidc.as_ref();
+        oidc.map(|oidc| oidc.issuer(self.url()))
+    }
+}
+
+/// Without a password: the file's values stand in messages.
+fn is_proxy(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 impl TryFrom<Vec<Config>> for Providers {
@@ -133,6 +166,7 @@ impl TryFrom<Vec<Config>> for Providers {
 
     fn try_from(providers: Vec<Config>) -> Result<Self, String> {
         let (mut names, mut prefixes) = (HashSet::new(), HashSet::new());
+        let mut issuers = HashSet::new();
         let with_job_tokens = providers
             .iter()
             .filter(|provider| provider.job_tokens.is_some());
@@ -154,6 +188,13 @@ impl TryFrom<Vec<Config>> for Providers {
                 return Err(format!(
                     "authn.providers: {name}: another has identity_prefix {prefix:?} too, so that a job of one could \
                      pass for a job of the other in Kubernetes: set another"
+                ));
+            }
+            if let Some(issuer) = provider.issuer()
+                && !issuers.insert(issuer.to_owned())
+            {
+                return Err(format!(
+                    "authn.providers: {name}: another has the issuer {issuer:?} too, so that nothing says whose job a                      token of it is: name it once, with all audiences"
                 ));
             }
         }

@@ -22,10 +22,13 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    pub(super) async fn load(store: &Store) -> Result<Self, store::Error> {
+    pub(super) async fn load(
+        store: &Store,
+        changes: watch::Sender<u64>,
+    ) -> Result<Self, store::Error> {
         Ok(Self {
             revoked: RwLock::new(read(store).await?),
-            changes: watch::Sender::new(0),
+            changes,
             reloading: Mutex::new(()),
         })
     }
@@ -33,10 +36,6 @@ impl Revocations {
     pub(super) fn hold_any<'a>(&self, mut tokens: impl Iterator<Item = &'a TokenId>) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
         !revoked.is_empty() && tokens.any(|token| revoked.contains(token))
-    }
-
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
     }
 
     /// Makes running requests be judged again, for a reason that is not a revocation.

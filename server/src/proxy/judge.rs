@@ -1,5 +1,8 @@
 //! Whether a request may run: decided when it begins, and again whenever something changes that it stands on.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use ci_tunnel::protocol::identity::KubernetesIdentity;
@@ -7,7 +10,6 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 use super::live::{self, Why};
 use super::reject::Reject;
 use super::{Permitted, Proxy, effective_identity};
-use crate::access::Denied;
 use crate::audit::Record;
 use crate::authn::{self, Authenticated, Credential};
 use crate::configrepo::Snapshot;
@@ -41,16 +43,10 @@ impl Proxy {
         };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
-        let permit =
-            who.decide(&agent, &rules.in_force(&agent))
-                .map_err(|denied| match denied {
-                    Denied::NotNamed { .. } | Denied::NotListed { .. } => no_agent(),
-                    denied => Reject::Denied {
-                        agent: agent.to_string(),
-                        denied,
-                    },
-                })?;
-        record.agent(&agent);
+        record.agent(&agent, rules.revision(&agent));
+        let permit = who
+            .decide(&agent, &rules.in_force(&agent))
+            .map_err(|denied| Reject::denied(&agent, denied))?;
         let identity = effective_identity(&permit, asked)?;
         record.permit(permit.rule().to_string(), &identity);
         let slots = self.limits.admit(&who, Some(agent.id))?;

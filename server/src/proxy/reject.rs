@@ -12,6 +12,7 @@ use super::limits::Over;
 use super::live::Why;
 use crate::access::Denied;
 use crate::authn;
+use crate::identity::Agent;
 
 /// Why a request is not carried. The message of each is for the person who made the request.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,20 @@ struct Form {
 }
 
 impl Reject {
+    /// A denial by the rules. One whose rules do not name the job's project is told as an agent that does not exist.
+    pub fn denied(agent: &Agent, denied: Denied) -> Self {
+        if denied.is_secret() {
+            Self::NoAgent {
+                agent: agent.id.to_string(),
+            }
+        } else {
+            Self::Denied {
+                agent: agent.to_string(),
+                denied,
+            }
+        }
+    }
+
     /// The name in metrics and audit.
     pub fn label(&self) -> &'static str {
         self.form().label
@@ -143,8 +158,15 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
+            // The credential may be good: nobody could be asked.
             Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
-            Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Unauthenticated(error) => match error.retry_after() {
+                Some(retry_after) => Form {
+                    retry_after: Some(retry_after),
+                    ..again("authn_unavailable")
+                },
+                None => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            },
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),

@@ -1,9 +1,9 @@
 //! Bytes a second of one key, shared fairly by its streams.
 //!
-//! Who has had least goes first (self-clocked fair queueing): a key stroke waits for the piece that is being paid for
-//! and for nothing else, however many downloads of the same job stand in the queue. Turns are given by a task that
-//! lives while somebody waits, not by who waits: one whose client does not read never comes back for its turn, and must
-//! not keep the others from theirs.
+//! Whoever would be through first if all were served at once, each with an equal share, goes first (weighted fair
+//! queueing): a key stroke waits for the piece that is being paid for and for nothing else, however many downloads of
+//! the same job stand in the queue. Turns are given by a task that lives while somebody waits, not by who waits: one
+//! whose client does not read never comes back for its turn, and must not keep the others from theirs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,19 +34,31 @@ struct State {
     rate: u64,
     /// When the next turn can be given.
     free_at: Instant,
-    /// The finish of the turn that was given last.
-    clock: u64,
+    /// What one stream that always waited would have had, in [`UNIT`]s of a byte.
+    share: u64,
     next: u64,
-    /// By finish, then by who came first.
-    waiting: BTreeMap<(u64, u64), Waiting>,
+    waiting: BTreeMap<Place, Waiting>,
     /// Whether the task that gives turns runs.
     driven: bool,
 }
+
+/// What the stream will have had after the turn, and the order of asking.
+type Place = (u64, u64);
+
+/// So many are a byte.
+const UNIT: u64 = 256;
 
 #[derive(Debug)]
 struct Waiting {
     bytes: u64,
     turn: oneshot::Sender<()>,
+}
+
+/// What is to be done about those who wait.
+enum Next {
+    Look,
+    LookAt(Instant),
+    Nothing,
 }
 
 /// A turn for so many bytes; to be waited for where it holds something.
@@ -63,7 +75,7 @@ impl Bucket {
         let state = State {
             rate,
             free_at: now.checked_sub(BURST).unwrap_or(now),
-            clock: 0,
+            share: 0,
             next: 0,
             waiting: BTreeMap::new(),
             driven: false,
@@ -74,18 +86,21 @@ impl Bucket {
         }
     }
 
-    /// A turn for some of the `owed` bytes of a stream whose last turn finished at `finish`.
-    pub(super) fn ask(self: &Arc<Self>, owed: u64, finish: &mut u64) -> Turn {
+    /// A turn for some of the `owed` bytes of a stream that `had` so much.
+    pub(super) fn ask(self: &Arc<Self>, owed: u64, had: &mut u64) -> Turn {
         let mut state = self.state();
         let bytes = owed.min(state.piece());
-        *finish = state.clock.max(*finish) + bytes;
+        // Nobody saves up turns by not asking for them.
+        let before = state.share.max(*had);
+        *had = before + bytes * UNIT;
         let now = Instant::now();
         if state.waiting.is_empty() && state.is_due(now) {
-            state.charge(*finish, bytes, now);
+            state.share = before;
+            state.charge(bytes, now);
             return Turn { bytes, due: None };
         }
         let (turn, due) = oneshot::channel();
-        let place = (*finish, state.next);
+        let place = (*had, state.next);
         state.next += 1;
         state.waiting.insert(place, Waiting { bytes, turn });
         if !std::mem::replace(&mut state.driven, true) {
@@ -112,29 +127,32 @@ impl Bucket {
 
     /// Gives turns until nobody waits.
     async fn drive(self: Arc<Self>) {
-        while let Some(next) = self.give() {
-            sleep_until(next).await;
+        loop {
+            match self.give() {
+                // Whoever has had this turn may have the next one too, once it has asked.
+                Next::Look => tokio::task::yield_now().await,
+                Next::LookAt(when) => sleep_until(when).await,
+                Next::Nothing => return,
+            }
         }
     }
 
-    /// Gives the turns that are due; when the next one is.
-    fn give(&self) -> Option<Instant> {
+    /// Gives the next turn, if it is due.
+    fn give(&self) -> Next {
         let mut state = self.state();
         let now = Instant::now();
-        loop {
-            if state.waiting.is_empty() {
-                state.driven = false;
-                return None;
-            }
-            if !state.is_due(now) {
-                return Some(state.free_at);
-            }
-            let ((finish, _), waiting) = state.waiting.pop_first()?;
+        if !state.is_due(now) {
+            return Next::LookAt(state.free_at);
+        }
+        while let Some((_, waiting)) = state.waiting.pop_first() {
             // Who does not wait any more pays nothing.
             if waiting.turn.send(()).is_ok() {
-                state.charge(finish, waiting.bytes, now);
+                state.charge(waiting.bytes, now);
+                return Next::Look;
             }
         }
+        state.driven = false;
+        Next::Nothing
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,7 +163,7 @@ impl Bucket {
 impl State {
     fn piece(&self) -> u64 {
         match self.rate {
-            0 => u64::MAX,
+            0 => *PIECE.end(),
             rate => (rate / TURNS).clamp(*PIECE.start(), *PIECE.end()),
         }
     }
@@ -154,8 +172,8 @@ impl State {
         self.rate == 0 || self.free_at <= now
     }
 
-    fn charge(&mut self, finish: u64, bytes: u64, now: Instant) {
-        self.clock = self.clock.max(finish);
+    fn charge(&mut self, bytes: u64, now: Instant) {
+        self.share += bytes * UNIT / (self.waiting.len() as u64 + 1);
         if self.rate > 0 {
             let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
             let cost = Duration::from_nanos(u64::try_from(cost).unwrap_or(u64::MAX));

@@ -21,7 +21,8 @@ pub struct Pace {
 #[derive(Debug)]
 struct Flow {
     bucket: Arc<Bucket>,
-    finish: u64,
+    /// As its bucket counts.
+    had: u64,
     owed: u64,
     turn: Option<Turn>,
 }
@@ -58,7 +59,7 @@ impl Flow {
     fn new(bucket: Arc<Bucket>) -> Self {
         Self {
             bucket,
-            finish: 0,
+            had: 0,
             owed: 0,
             turn: None,
         }
@@ -68,7 +69,7 @@ impl Flow {
         while self.owed > 0 {
             let turn = match &mut self.turn {
                 Some(turn) => turn,
-                none => none.insert(self.bucket.ask(self.owed, &mut self.finish)),
+                none => none.insert(self.bucket.ask(self.owed, &mut self.had)),
             };
             if let Some(due) = &mut turn.due {
                 // An error says that the runtime ends: nothing is counted any more.
