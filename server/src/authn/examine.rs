@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{
-    Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, oidc, signed,
-};
+use super::{Authenticated, Authenticator, Error, JobCredential, TokenId, job_token, oidc, signed};
 
 /// A credential whose signature is good.
 #[derive(Debug)]

@@ -56,7 +56,9 @@ impl Identify {
             words: match provider.kind {
                 Kind::Gitlab => Words::Gitlab(config.forks),
                 Kind::Github => Words::Github,
-                Kind::Generic => Words::Generic(Box::new(config.claims.clone().unwrap_or_default())),
+                Kind::Generic => {
+                    Words::Generic(Box::new(config.claims.clone().unwrap_or_default()))
+                }
             },
         }
     }
