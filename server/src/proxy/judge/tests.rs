@@ -70,7 +70,7 @@ impl Rig {
     fn run(&self, agent: u64, who: Authenticated) -> Guard {
         let agent = self.proxy.directory.get(AgentId(agent)).unwrap();
         let rules = self.proxy.rules.borrow().in_force(&agent);
-        let permit = access::decide(&who.identity, &agent, &rules).unwrap();
+        let permit = who.decide(&agent, &rules).unwrap();
         self.proxy.live.add(Arc::new(who), agent, permit)
     }
 
