@@ -38,6 +38,11 @@ impl Authenticated {
         }
     }
 
+    /// Whether a CI system goes on telling what becomes of it.
+    pub fn is_told_of(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Decides as [`Self::decide`] does and keeps the reasons.
     pub fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
         match &self.standing {

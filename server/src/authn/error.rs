@@ -52,6 +52,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::IdToken(error) => error.retry_after(),
+            Self::Unavailable { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
