@@ -22,6 +22,10 @@ fn example() -> String {
 #[test]
 fn the_example_is_the_defaults() {
     let config = Config::load(Some(&repository("docs/examples/server.yaml"))).unwrap();
+    let config = Config {
+        file: None,
+        ..config
+    };
     let default = Config::load(None).unwrap();
     assert_eq!(format!("{config:#?}"), format!("{default:#?}"));
 }
@@ -53,6 +57,23 @@ fn what_the_example_comments_out_can_be_used() {
         let outcome = Config::load(Some(&file));
         assert!(outcome.is_ok(), "{line}: {outcome:?}");
     }
+}
+
+#[test]
+fn the_example_of_providers_can_be_used() {
+    let config = Config::load(Some(&repository("docs/examples/server-providers.yaml"))).unwrap();
+    let issuers: Vec<_> = config
+        .authn
+        .providers
+        .iter()
+        .filter_map(|provider| provider.issuer())
+        .collect();
+    let expected = [
+        "https://gitlab.example.com",
+        "https://token.actions.githubusercontent.com",
+        "https://agent.buildkite.com",
+    ];
+    assert_eq!(issuers, expected);
 }
 
 #[test]
