@@ -163,8 +163,7 @@ async fn kubectl_works_and_the_job_is_who_gitlab_says() -> Result<()> {
         let read = ["get", "configmap", "made-by-a-job", "-o=jsonpath={.data.a}"];
         // Without a namespace: GitLab's context has it.
         let read = [&[CONTEXT], &read[..]].concat();
-        let read = place.run(&kubectl, &read);
-        assert_eq!(read.await?, "b", "{authorize}");
+        assert_eq!(place.run(&kubectl, &read).await?, "b", "{authorize}");
     }
     Ok(())
 }
