@@ -14,5 +14,6 @@ mod forward;
 mod gitlab;
 mod hostile;
 mod hostile_cases;
+mod oidc;
 mod refusals;
 mod rig;

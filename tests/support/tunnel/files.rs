@@ -43,7 +43,10 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
         "log": {"format": "json"},
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
-    merge(&mut file, extra).context("the test's server_yaml")?;
+    // Lists are replaced whole, so whoever says more of the repository names its directory.
+    let directory = folder.path(REPOSITORIES).display().to_string();
+    let extra = extra.replace("$REPOSITORIES", &directory);
+    merge(&mut file, &extra).context("the test's server_yaml")?;
     let text = serde_yaml::to_string(&file)?;
     folder.write(SERVER_YAML, &text).map(drop)
 }
