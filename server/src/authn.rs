@@ -287,6 +287,11 @@ impl Authenticated {
         }
     }
 
+    /// Whether a CI system goes on telling what becomes of it.
+    pub fn is_told_of(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Decides as [`Self::decide`] does and keeps the reasons.
     pub fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
         match &self.standing {
@@ -332,6 +337,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::IdToken(error) => error.retry_after(),
+            Self::Unavailable { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

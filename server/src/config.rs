@@ -39,9 +39,6 @@ pub struct Config {
     /// Threads that carry requests. One is the fastest for a machine of few cores: no request is handed from one core
     /// to another. Default 1.
     pub threads: usize,
-    /// Where this was read from, to be read again.
-    #[serde(skip)]
-    pub file: Option<PathBuf>,
 }
 
 /// Where jobs' clients connect.
@@ -149,7 +146,6 @@ impl Config {
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
         let mut config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
-        config.file = file.map(std::path::Path::to_owned);
         config.check().map_err(|error| match file {
             Some(file) => Error::In {
                 file: file.to_owned(),

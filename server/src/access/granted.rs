@@ -204,3 +204,6 @@ fn permit(listed: &Listed, job: &JobIdentity, agent: &Agent) -> Result<Permit, D
         entry.default_namespace.clone(),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,13 @@ impl Record {
         self.line.bytes_down += bytes;
     }
 
+    /// With which code of the protocol a request is about to be cut or broken.
+    pub fn code(&mut self, code: &'static str) {
+        if !self.ended {
+            self.line.code = Some(code.into());
+        }
+    }
+
     /// Says how the request ended; the first word stands.
     pub fn end(&mut self, ending: Ending, message: Option<String>) {
         if !self.ended {

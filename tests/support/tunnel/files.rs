@@ -51,6 +51,15 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
     folder.write(SERVER_YAML, &text).map(drop)
 }
 
+/// Puts keys over those of the server's file.
+pub(super) fn change_server_yaml(folder: &Folder, extra: &str) -> Result<()> {
+    let path = folder.path(SERVER_YAML);
+    let text = fs::read_to_string(&path).context("the server's file")?;
+    let mut file: Value = serde_yaml::from_str(&text)?;
+    merge(&mut file, extra)?;
+    replace(&path, &serde_yaml::to_string(&file)?)
+}
+
 /// Puts the keys of a YAML text over those of `file`, level by level.
 pub(super) fn merge(file: &mut Value, extra: &str) -> Result<()> {
     let extra: Value = serde_yaml::from_str(extra)?;

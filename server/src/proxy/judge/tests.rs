@@ -240,25 +240,6 @@ async fn a_revoked_token_cuts_what_was_got_with_it() {
         [0, 1, 2, 3].map(why),
         [Some("token"), Some("token"), None, None]
     );
-
-    // For whoever knows by other means that a token has ended.
-    let ended = Why {
-        label: "job_ended",
-        message: "the job has ended".to_owned(),
-    };
-    assert_eq!(rig.proxy.live.credentials().len(), 4);
-    let cut = rig
-        .proxy
-        .live
-        .cut_token(&TokenId("other".to_owned()), &ended);
-    assert_eq!(cut, 2);
-    assert_eq!([2, 3].map(why), [Some("job_ended"); 2]);
-    assert_eq!(
-        rig.proxy.live.cut_token(&parent, &ended),
-        0,
-        "cut before: the first reason stands"
-    );
-    assert_eq!(why(0), Some("token"));
 }
 
 #[tokio::test]
