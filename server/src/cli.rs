@@ -21,13 +21,16 @@ use anyhow::Context as _;
 use ci_tunnel::runtime::{signal, telemetry, threads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access;
+use crate::agents::directory::Directory;
 use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
+use crate::metrics::Metrics;
 use crate::proxy;
 use crate::store::Store;
 use selector::AgentSelector;
@@ -193,8 +196,8 @@ async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCo
             Arc::new(access::Rules::parse(&text, &file.display().to_string())?)
         }
         None => {
-            let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;
-            let snapshot = snapshot.borrow().clone();
+            let (directory, _changes) = app::follow::agents(&store).await?;
+            let snapshot = known(config, &directory)?;
             if let Some(problem) = snapshot
                 .rules(&agent.project, &agent.name)
                 .and_then(|rules| rules.problem.clone())
@@ -213,15 +216,26 @@ async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCo
     })
 }
 
+/// The rules that a running server has in force, as far as files tell.
+fn known(
+    config: &Config,
+    directory: &Directory,
+) -> Result<configrepo::Snapshot, configrepo::Error> {
+    let metrics = Metrics::new(&mut Registry::default());
+    let place = app::repositories_place(config, &metrics);
+    let agents = directory.changes().borrow().clone();
+    configrepo::known(&config.config_repositories, &place, &agents)
+}
+
 async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(&config.state_dir).await?;
     let (directory, _changes) = app::follow::agents(&store).await?;
-    let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
+    let rules = known(config, &directory)?;
     let authenticator = Authenticator::new(config.authn.clone(), store).await?;
     let identity = app::identity(config)?;
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;
-    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
+    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules);
     kubeconfig::run(
         args,
         &authenticator,

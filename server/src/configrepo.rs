@@ -2,48 +2,23 @@
 //!
 //! A file that cannot be used leaves its last good rules in force; one that was never good lets nobody in.
 
+mod config;
 mod dir;
 mod file;
+pub mod git;
+mod kept;
+mod layer;
+mod watcher;
+pub mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
-use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Rules;
 use crate::identity::{Agent, AgentName, ProjectPath};
-use dir::Directories;
-
-/// `config_repositories` in the server's file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Config(pub Vec<Repository>);
-
-/// One place to look in. Where two have a file for one agent, the first listed wins.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Repository {
-    /// Holds `<project path>/.gitlab/agents/<agent name>/config.yaml`.
-    pub directory: PathBuf,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("config_repositories: {}: {source}", directory.display())]
-    Directory {
-        directory: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("config_repositories: {}: is not a directory", .0.display())]
-    NotADirectory(PathBuf),
-    #[error("config_repositories: the first reading did not end: {0}")]
-    Reading(#[from] tokio::task::JoinError),
-}
+pub use config::{Config, Repository, Source};
+pub use watcher::{Error, Place, Read, Watcher, check, known, watch};
 
 /// The rules of all agents at one moment.
 #[derive(Debug, Default)]
@@ -57,11 +32,25 @@ pub struct AgentRules {
     pub project: ProjectPath,
     pub name: AgentName,
     pub rules: Arc<Rules>,
+    /// As messages call it: a path, or a URL and a path behind a colon.
     pub file: PathBuf,
-    /// The hash of the content that `rules` were read from, shortened; empty while there was none to use.
+    /// What `rules` were read from: the begin of the commit's id, or of the content's SHA-256; empty while there was
+    /// nothing to use.
     pub revision: String,
+    /// The commit that `rules` were read from, if it was one.
+    pub commit: Option<String>,
+    /// The CI system whose project paths `rules` speak of, where the repository says it.
+    pub provider: Option<String>,
     /// Why the file as it is now is not what `rules` say.
     pub problem: Option<String>,
+}
+
+impl AgentRules {
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules)
+            && (&self.revision, &self.commit, &self.problem)
+                == (&other.revision, &other.commit, &other.problem)
+    }
 }
 
 impl Snapshot {
@@ -95,112 +84,6 @@ impl Snapshot {
 /// A colon stands in neither part, so that no two agents share a key.
 fn key(project: &ProjectPath, name: &AgentName) -> String {
     format!("{}:{}", project.key(), name.as_str())
-}
-
-/// Keeps the snapshot up to date until it is dropped.
-#[derive(Debug)]
-pub struct Watcher {
-    _task: AbortOnDropHandle<()>,
-    _events: Option<RecommendedWatcher>,
-}
-
-/// After the first sign of a change: time for the rest of it.
-const SETTLE: Duration = Duration::from_millis(100);
-/// Watches miss changes (network mounts, swapped symlinks, full queues), so all is looked at this often anyway.
-const RESCAN: Duration = Duration::from_secs(10);
-
-/// Reads all rules and keeps watching. The first snapshot is complete when this returns.
-pub async fn watch(config: &Config) -> Result<(watch::Receiver<Arc<Snapshot>>, Watcher), Error> {
-    let directories = config
-        .0
-        .iter()
-        .map(|repository| repository.directory.clone())
-        .collect::<Vec<_>>();
-    let (wake, woken) = mpsc::channel(1);
-    let (events, directories, first) = tokio::task::spawn_blocking(move || {
-        // Watched before read: a change in between must not be lost.
-        let events = events(&directories, wake);
-        let mut directories = Directories::open(directories)?;
-        let first = Arc::new(directories.read());
-        Ok::<_, Error>((events, directories, first))
-    })
-    .await??;
-    let (snapshot, receiver) = watch::channel(first);
-    let task = AbortOnDropHandle::new(tokio::spawn(follow(directories, snapshot, woken)));
-    Ok((
-        receiver,
-        Watcher {
-            _task: task,
-            _events: events,
-        },
-    ))
-}
-
-async fn follow(
-    mut directories: Directories,
-    snapshot: watch::Sender<Arc<Snapshot>>,
-    mut woken: mpsc::Receiver<()>,
-) {
-    loop {
-        // Closed when the system's watch could not be set up: the timeout alone then paces the loop.
-        let event = async {
-            if woken.recv().await.is_none() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let pause = if directories.is_missing_any() {
-            dir::GONE_AFTER
-        } else {
-            RESCAN
-        };
-        if tokio::time::timeout(pause, event).await.is_ok() {
-            tokio::time::sleep(SETTLE).await;
-            while woken.try_recv().is_ok() {}
-        }
-        let reading = tokio::task::spawn_blocking(move || {
-            let read = directories.read();
-            (directories, read)
-        });
-        let read;
-        (directories, read) = match reading.await {
-            Ok(done) => done,
-            Err(error) => {
-                return tracing::error!(%error, "agent configuration is no longer watched");
-            }
-        };
-        let changed = !read.same(&snapshot.borrow());
-        if changed {
-            snapshot.send_replace(Arc::new(read));
-        }
-    }
-}
-
-/// Asks the system to tell of changes; without it (too many watches, say) the regular look has to do.
-fn events(directories: &[PathBuf], wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let on_event = move |event: notify::Result<notify::Event>| {
-        if event.map_or(true, |event| is_change(event.kind)) {
-            // Full means that a wake-up waits already.
-            let _ = wake.try_send(());
-        }
-    };
-    let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        directories
-            .iter()
-            .try_for_each(|directory| watcher.watch(directory, RecursiveMode::Recursive))?;
-        Ok(watcher)
-    });
-    let warn =
-        |error| tracing::warn!(%error, "agent configuration is looked at every {RESCAN:?} only");
-    watched.map_err(warn).ok()
-}
-
-/// Our own reading must not count as a change, or it would wake itself for ever.
-fn is_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(AccessKind::Close(mode)) => mode == notify::event::AccessMode::Write,
-        EventKind::Access(_) => false,
-        _ => true,
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod live;
 pub mod reject;
 pub mod request;
 pub mod upgrade;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub struct Proxy {
     pub authenticator: Arc<Authenticator>,
     pub directory: Directory,
     pub rules: watch::Receiver<Arc<Snapshot>>,
+    pub webhooks: webhook::Endpoint,
     pub router: Router,
     pub limits: Limits,
     pub live: Live,
@@ -96,6 +98,11 @@ impl Proxy {
         let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
         let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
             kubeconfig::answer(&self, &request, &mut record).await
+        } else if self
+            .webhooks
+            .is_asked(&request, &self.config.url_path_prefix)
+        {
+            self.webhooks.answer(request, &mut record).await
         } else {
             match self.carry(request, &mut record).await {
                 Ok(carried) => return carried.finish(record),

@@ -8,6 +8,7 @@ pub mod apiserver;
 pub mod client;
 pub mod cluster;
 pub mod deadline;
+pub mod githost;
 pub mod kubectl;
 pub mod pki;
 pub mod process;

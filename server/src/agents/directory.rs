@@ -26,6 +26,11 @@ impl Directory {
         self.agents.borrow().get(&id).cloned()
     }
 
+    /// Tells of each new snapshot.
+    pub fn changes(&self) -> watch::Receiver<Arc<Agents>> {
+        self.agents.clone()
+    }
+
     /// Every agent, by id.
     pub fn all(&self) -> Vec<Arc<Agent>> {
         let mut agents: Vec<_> = self.agents.borrow().values().cloned().collect();

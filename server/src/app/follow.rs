@@ -20,9 +20,10 @@ use crate::store::{Refusal, Store};
 /// What is told of changes.
 #[derive(Debug)]
 pub(super) struct Follow {
-    agents: watch::Sender<Arc<Agents>>,
-    audit_condition: Condition,
-    _repositories: Watcher,
+    pub(super) agents: watch::Sender<Arc<Agents>>,
+    pub(super) audit_condition: Condition,
+    pub(super) repositories: Watcher,
+    pub(super) repositories_condition: Condition,
 }
 
 /// What changes, and what must hear of it.
@@ -61,18 +62,6 @@ async fn read_agents(store: &Store) -> Result<Agents, crate::store::Error> {
 }
 
 impl Follow {
-    pub(super) fn new(
-        agents: watch::Sender<Arc<Agents>>,
-        audit_condition: Condition,
-        repositories: Watcher,
-    ) -> Self {
-        Self {
-            agents,
-            audit_condition,
-            _repositories: repositories,
-        }
-    }
-
     /// Follows changes for ever.
     pub(super) async fn run(self, mut followed: Followed) {
         let mut store = followed.store.changes();
@@ -87,6 +76,7 @@ impl Follow {
                 Ok(()) = tokens.changed() => {}
                 _ = tick.tick() => {
                     self.watch_audit(&followed.audit);
+                    self.watch_repositories();
                     followed.sweep();
                 }
             }
@@ -112,6 +102,15 @@ impl Follow {
             self.audit_condition.met();
         } else {
             self.audit_condition.unmet("lines can not be written");
+        }
+    }
+
+    fn watch_repositories(&self) {
+        if self.repositories.is_alive() {
+            self.repositories_condition.met();
+        } else {
+            self.repositories_condition
+                .unmet("changes are no longer seen: a task has ended; see the log, and restart");
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Directories of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below their roots.
+//! A directory of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below its root.
+
+mod follow;
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry};
@@ -8,13 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::file::File;
-use super::{Error, Snapshot, key};
+use super::kept::Kept;
+use super::layer::Agents;
+use super::{Error, key};
 use crate::identity::{AgentName, ProjectPath};
+pub(super) use follow::{follow, open};
 
-/// The roots, and what is known of the files below them.
-pub(super) struct Directories {
-    roots: Vec<Root>,
+/// A root, and what is known of the files below it.
+pub(super) struct Directory {
+    root: Root,
+    provider: Option<String>,
     files: HashMap<PathBuf, File>,
+    /// Of `files`, for the next start.
+    kept: Kept,
+    /// Whether `kept` may hold what is no longer here.
+    outdated: bool,
     /// Files that were there and are not, and since when.
     missing: HashMap<PathBuf, Instant>,
 }
@@ -25,7 +35,7 @@ struct Root {
     real: PathBuf,
 }
 
-/// What one look at the roots found.
+/// What one look at the root found.
 #[derive(Default)]
 struct Found {
     files: Vec<Agent>,
@@ -37,6 +47,7 @@ struct Agent {
     project: ProjectPath,
     name: AgentName,
     file: PathBuf,
+    /// Without symlinks: what the file must resolve to be below.
     root: PathBuf,
 }
 
@@ -45,17 +56,20 @@ pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
 /// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
 const MAX_DEPTH: usize = 32;
 
-impl Directories {
-    pub(super) fn open(paths: Vec<PathBuf>) -> Result<Self, Error> {
-        let roots = paths
-            .into_iter()
-            .map(Root::open)
-            .collect::<Result<_, _>>()?;
+impl Directory {
+    pub(super) fn open(path: PathBuf, provider: Option<String>, kept: Kept) -> Result<Self, Error> {
         Ok(Self {
-            roots,
+            root: Root::open(path)?,
+            provider,
             files: HashMap::new(),
+            kept,
+            outdated: true,
             missing: HashMap::new(),
         })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.root.path
     }
 
     /// Whether a file has gone that may be about to come back.
@@ -64,24 +78,22 @@ impl Directories {
     }
 
     /// Looks at all files; those that did not change keep their rules as they are.
-    pub(super) fn read(&mut self) -> Snapshot {
+    pub(super) fn read(&mut self) -> Agents {
         self.read_at(Instant::now())
     }
 
-    pub(super) fn read_at(&mut self, now: Instant) -> Snapshot {
+    pub(super) fn read_at(&mut self, now: Instant) -> Agents {
         let mut found = Found::default();
-        for root in &self.roots {
-            found.look(root);
-        }
+        found.look(&self.root);
         let mut before = std::mem::take(&mut self.files);
-        let mut snapshot = Snapshot::default();
+        let mut agents = Agents::new();
         for agent in found.files {
             self.missing.remove(&agent.file);
-            let file = match before.remove(&agent.file) {
-                Some(known) => known.refresh(&agent.root),
-                None => File::read(agent.project, agent.name, agent.file, &agent.root),
-            };
-            self.keep(&mut snapshot, file);
+            let file = before.remove(&agent.file).unwrap_or_else(|| {
+                File::new(agent.project, agent.name, agent.file, self.provider.clone())
+            });
+            let file = file.refresh(&agent.root, &mut self.kept);
+            self.keep(&mut agents, file);
         }
         for (path, file) in before {
             match found
@@ -91,15 +103,21 @@ impl Directories {
             {
                 Some((directory, error)) => {
                     let problem = format!("{}: {error}", directory.display());
-                    self.keep(&mut snapshot, file.with_problem(problem));
+                    self.keep(&mut agents, file.with_problem(problem));
                 }
                 None if self.is_gone(&path, now) => {
+                    self.outdated = true;
                     tracing::info!(file = %path.display(), "agent configuration is gone");
                 }
-                None => self.keep(&mut snapshot, file),
+                None => self.keep(&mut agents, file),
             }
         }
-        snapshot
+        if self.outdated && found.unreadable.is_empty() {
+            self.outdated = false;
+            self.kept
+                .retain(self.files.keys().filter_map(|path| path.to_str()));
+        }
+        agents
     }
 
     /// Some programs replace a file by removing it first. Without its file an agent has the default rules, which may
@@ -113,10 +131,9 @@ impl Directories {
         gone
     }
 
-    fn keep(&mut self, snapshot: &mut Snapshot, file: File) {
+    fn keep(&mut self, agents: &mut Agents, file: File) {
         let agent = file.agent();
-        let other = snapshot
-            .agents
+        let other = agents
             .entry(key(&agent.project, &agent.name))
             .or_insert_with(|| Arc::clone(agent));
         if other.file != agent.file {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use super::AgentRules;
+use super::kept::Kept;
 use crate::access::{MAX_FILE, Rules};
 use crate::identity::{AgentName, ProjectPath};
 
@@ -35,14 +36,21 @@ struct Stamp {
 const YOUNG: Duration = Duration::from_secs(2);
 
 impl File {
-    pub(super) fn read(project: ProjectPath, name: AgentName, file: PathBuf, root: &Path) -> Self {
-        let rules = Arc::new(Rules::nobody());
+    /// One that was not looked at yet.
+    pub(super) fn new(
+        project: ProjectPath,
+        name: AgentName,
+        file: PathBuf,
+        provider: Option<String>,
+    ) -> Self {
         let agent = AgentRules {
             project,
             name,
-            rules,
+            rules: Arc::new(Rules::nobody()),
             file,
             revision: String::new(),
+            commit: None,
+            provider,
             problem: None,
         };
         Self {
@@ -50,21 +58,20 @@ impl File {
             stamp: None,
             digest: None,
         }
-        .refresh(root)
     }
 
     /// Looks at the file again. The `Arc` stays the same when nothing of it changed.
-    pub(super) fn refresh(mut self, root: &Path) -> Self {
+    pub(super) fn refresh(mut self, root: &Path, kept: &mut Kept) -> Self {
         let (path, stamp) = match locate(&self.agent.file, root) {
             Ok(found) => found,
-            Err(problem) => return self.with_problem(problem),
+            Err(problem) => return self.recall(kept).with_problem(problem),
         };
         if self.stamp == Some(stamp) {
             return self;
         }
         let content = match content(&path) {
             Ok(content) => content,
-            Err(problem) => return self.with_problem(problem),
+            Err(problem) => return self.recall(kept).with_problem(problem),
         };
         let settled = stamp.modified.elapsed().is_ok_and(|age| age > YOUNG);
         self.stamp = settled.then_some(stamp);
@@ -72,30 +79,36 @@ impl File {
         if self.digest == Some(digest) {
             return self;
         }
-        self.digest = Some(digest);
-        self.parse(&content, &digest)
+        match parse(&content, &self.agent.file.display().to_string()) {
+            Ok(rules) => {
+                kept.store(&self.agent.file.to_string_lossy(), &content);
+                self.digest = Some(digest);
+                self.enforce(rules, &digest)
+            }
+            Err(problem) => {
+                let mut file = self.recall(kept);
+                file.digest = Some(digest);
+                file.tell(problem)
+            }
+        }
     }
 
-    fn parse(self, content: &[u8], digest: &[u8; 32]) -> Self {
-        let file = self.agent.file.display().to_string();
-        let parsed = std::str::from_utf8(content)
-            .map_err(|error| format!("{file}: not UTF-8 text: {error}"));
-        // Strangers write these files: one that breaks the parser must not end the watching of all others.
-        let parsed = parsed.and_then(|text| {
-            std::panic::catch_unwind(|| Rules::parse(text, &file))
-                .map_err(|_| format!("{file}: the parser failed on it"))?
-                .map_err(|error| error.to_string())
-        });
-        let rules = match parsed {
-            Ok(rules) => rules,
-            Err(problem) => {
-                return Self {
-                    digest: Some(*digest),
-                    ..self
-                }
-                .tell(problem);
-            }
+    /// The last good content that an earlier process left, where this one knows none.
+    fn recall(self, kept: &Kept) -> Self {
+        if !self.agent.revision.is_empty() {
+            return self;
+        }
+        let Some(content) = kept.load(&self.agent.file.to_string_lossy()) else {
+            return self;
         };
+        match parse(&content, &self.agent.file.display().to_string()) {
+            Ok(rules) => self.enforce(rules, &Sha256::digest(&content).into()),
+            Err(_) => self,
+        }
+    }
+
+    fn enforce(self, rules: Rules, digest: &[u8; 32]) -> Self {
+        let file = self.agent.file.display();
         for warning in rules.warnings() {
             tracing::warn!(%file, warning, "agent configuration");
         }
@@ -149,6 +162,16 @@ impl File {
     pub(super) fn agent(&self) -> &Arc<AgentRules> {
         &self.agent
     }
+}
+
+/// The rules that `content` says; `file` is how messages call it.
+pub(super) fn parse(content: &[u8], file: &str) -> Result<Rules, String> {
+    let text =
+        std::str::from_utf8(content).map_err(|error| format!("{file}: not UTF-8 text: {error}"))?;
+    // Strangers write these files: one that breaks the parser must not end the watching of all others.
+    std::panic::catch_unwind(|| Rules::parse(text, file))
+        .map_err(|_| format!("{file}: the parser failed on it"))?
+        .map_err(|error| error.to_string())
 }
 
 /// Where the file really lies, if that is below `root`.

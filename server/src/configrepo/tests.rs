@@ -6,13 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::dir::{Directories, GONE_AFTER};
-use super::{AgentRules, Config, Error, Repository, Snapshot, watch};
+use super::dir::{Directory, GONE_AFTER};
+use super::kept::Kept;
+use super::{
+    AgentRules, Config, Error, Place, Repository, Snapshot, Source, Watcher, known, watch,
+};
 use crate::access::{MAX_FILE, decide};
+use crate::agents::directory::Agents;
 use crate::identity::{Agent, AgentId};
+use crate::metrics::Metrics;
 
 const GOOD: &str = "ci_access:\n  projects:\n  - id: acme/app\n";
 
@@ -22,8 +28,41 @@ fn write(root: &Path, project: &str, name: &str, content: &str) {
     fs::write(directory.join("config.yaml"), content).unwrap();
 }
 
-fn open(root: &TempDir) -> Directories {
-    Directories::open(vec![root.path().to_owned()]).unwrap()
+fn open(root: &Path) -> Directory {
+    Directory::open(root.to_owned(), None, Kept::default()).unwrap()
+}
+
+/// With what it keeps in `state`.
+fn reopen(root: &Path, state: &Path) -> Directory {
+    let kept = Kept::open(state.to_owned()).unwrap();
+    Directory::open(root.to_owned(), None, kept).unwrap()
+}
+
+fn read(directory: &mut Directory) -> Snapshot {
+    Snapshot {
+        agents: directory.read(),
+    }
+}
+
+fn read_at(directory: &mut Directory, now: Instant) -> Snapshot {
+    Snapshot {
+        agents: directory.read_at(now),
+    }
+}
+
+fn config(roots: &[&TempDir]) -> Config {
+    let repository = |root: &&TempDir| Repository {
+        source: Source::Directory(root.path().to_owned()),
+        provider: Some("gitlab".to_owned()),
+    };
+    Config(roots.iter().map(repository).collect())
+}
+
+fn place(state_dir: &TempDir) -> Place {
+    Place {
+        state_dir: state_dir.path().to_owned(),
+        metrics: Metrics::new(&mut Registry::default()),
+    }
 }
 
 fn agent<'a>(snapshot: &'a Snapshot, project: &str, name: &str) -> Option<&'a AgentRules> {
@@ -37,7 +76,7 @@ fn files_are_found_at_any_depth_and_by_any_case() {
     write(root.path(), "a/b/c/d", "x", "");
     write(root.path(), "acme/infra/src/other", "hidden", GOOD);
     fs::create_dir_all(root.path().join("acme/none/.gitlab/agents/empty")).unwrap();
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     let found = agent(&snapshot, "acme/INFRA", "prod").unwrap();
     assert_eq!(
         (found.project.as_str(), found.revision.len(), &found.problem),
@@ -52,8 +91,8 @@ fn files_are_found_at_any_depth_and_by_any_case() {
 fn a_bad_file_keeps_the_last_good_rules() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
-    let mut directories = open(&root);
-    let good = directories.read();
+    let mut directories = open(root.path());
+    let good = read(&mut directories);
     let good = agent(&good, "acme/infra", "prod").unwrap();
     for bad in [
         "ci_access: [",
@@ -62,7 +101,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
         "\u{0}",
     ] {
         write(root.path(), "acme/infra", "prod", bad);
-        let snapshot = directories.read();
+        let snapshot = read(&mut directories);
         let kept = agent(&snapshot, "acme/infra", "prod").unwrap();
         assert!(
             kept.problem.as_ref().unwrap().contains("config.yaml"),
@@ -72,7 +111,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
         assert_eq!(kept.revision, good.revision);
     }
     write(root.path(), "acme/infra", "prod", GOOD);
-    let snapshot = directories.read();
+    let snapshot = read(&mut directories);
     assert_eq!(
         agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
@@ -83,7 +122,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
 fn a_file_that_was_never_good_lets_nobody_in() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", "ci_access: [");
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     let found = agent(&snapshot, "acme/infra", "prod").unwrap();
     assert!(found.problem.is_some() && found.revision.is_empty());
     let job = json!({"provider": "local", "project": {"path": "acme/infra"}});
@@ -100,19 +139,22 @@ fn unchanged_files_keep_their_rules_and_the_snapshot_is_the_same() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
     write(root.path(), "acme/infra", "test", GOOD);
-    let mut directories = open(&root);
-    let (first, second) = (directories.read(), directories.read());
+    let mut directories = open(root.path());
+    let (first, second) = (read(&mut directories), read(&mut directories));
     assert!(first.same(&second));
     write(root.path(), "acme/infra", "test", "ci_access: {}");
-    let third = directories.read();
+    let third = read(&mut directories);
     assert!(!third.same(&first));
     let rules =
         |snapshot: &Snapshot| Arc::clone(&agent(snapshot, "acme/infra", "prod").unwrap().rules);
     assert!(Arc::ptr_eq(&rules(&first), &rules(&third)));
     fs::remove_dir_all(root.path().join("acme")).unwrap();
     let gone = Instant::now();
-    directories.read_at(gone);
-    assert_eq!(directories.read_at(gone + GONE_AFTER).iter().count(), 0);
+    read_at(&mut directories, gone);
+    assert_eq!(
+        read_at(&mut directories, gone + GONE_AFTER).iter().count(),
+        0
+    );
 }
 
 #[test]
@@ -124,13 +166,13 @@ fn a_file_that_is_being_replaced_keeps_its_rules() {
         "prod",
         "ci_access: {implicit: false}",
     );
-    let mut directories = open(&root);
+    let mut directories = open(root.path());
     let start = Instant::now();
-    let before = directories.read_at(start);
+    let before = read_at(&mut directories, start);
     let file = agent(&before, "acme/infra", "prod").unwrap().file.clone();
 
     fs::remove_file(&file).unwrap();
-    let without = directories.read_at(start);
+    let without = read_at(&mut directories, start);
     assert!(without.same(&before), "it may come back in a moment");
     assert!(directories.is_missing_any());
     write(
@@ -139,12 +181,12 @@ fn a_file_that_is_being_replaced_keeps_its_rules() {
         "prod",
         "ci_access: {implicit: false}",
     );
-    assert!(directories.read_at(start).same(&before));
+    assert!(read_at(&mut directories, start).same(&before));
     assert!(!directories.is_missing_any());
 
     fs::remove_file(&file).unwrap();
-    directories.read_at(start);
-    let gone = directories.read_at(start + GONE_AFTER);
+    read_at(&mut directories, start);
+    let gone = read_at(&mut directories, start + GONE_AFTER);
     assert!(agent(&gone, "acme/infra", "prod").is_none());
 }
 
@@ -153,10 +195,10 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
     let parent = TempDir::new().unwrap();
     let (root, away) = (parent.path().join("root"), parent.path().join("away"));
     write(&root, "acme/infra", "prod", GOOD);
-    let mut directories = Directories::open(vec![root.clone()]).unwrap();
-    directories.read();
+    let mut directories = open(&root);
+    read(&mut directories);
     fs::rename(&root, &away).unwrap();
-    let snapshot = directories.read();
+    let snapshot = read(&mut directories);
     assert!(
         agent(&snapshot, "acme/infra", "prod")
             .unwrap()
@@ -165,7 +207,7 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
     );
     fs::rename(&away, &root).unwrap();
     assert_eq!(
-        agent(&directories.read(), "acme/infra", "prod")
+        agent(&read(&mut directories), "acme/infra", "prod")
             .unwrap()
             .problem,
         None
@@ -191,7 +233,7 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
     .unwrap();
     symlink(root.path(), root.path().join("circle")).unwrap();
 
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     assert_eq!(
         agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
@@ -218,9 +260,13 @@ fn the_first_of_several_roots_wins() {
     write(first.path(), "acme/infra", "prod", GOOD);
     write(second.path(), "acme/infra", "prod", "ci_access: {}");
     write(second.path(), "acme/infra", "test", GOOD);
-    let mut directories =
-        Directories::open(vec![first.path().to_owned(), second.path().to_owned()]).unwrap();
-    let snapshot = directories.read();
+    let state = TempDir::new().unwrap();
+    let snapshot = known(
+        &config(&[&first, &second]),
+        &place(&state),
+        &Agents::default(),
+    )
+    .unwrap();
     assert!(
         agent(&snapshot, "acme/infra", "prod")
             .unwrap()
@@ -230,14 +276,81 @@ fn the_first_of_several_roots_wins() {
     assert!(agent(&snapshot, "acme/infra", "test").is_some());
 }
 
+#[test]
+fn the_last_good_rules_are_there_at_the_next_start() {
+    let (root, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    write(root.path(), "acme/infra", "prod", GOOD);
+    let good = read(&mut reopen(root.path(), state.path()));
+    let good = agent(&good, "acme/infra", "prod").unwrap();
+    write(root.path(), "acme/infra", "prod", "ci_access: [");
+    let snapshot = read(&mut reopen(root.path(), state.path()));
+    let kept = agent(&snapshot, "acme/infra", "prod").unwrap();
+    assert!(kept.problem.is_some());
+    assert_eq!(kept.revision, good.revision);
+
+    // Not those of a file that is gone.
+    fs::remove_dir_all(root.path().join("acme")).unwrap();
+    assert_eq!(
+        read(&mut reopen(root.path(), state.path())).iter().count(),
+        0
+    );
+    write(root.path(), "acme/infra", "prod", "ci_access: [");
+    let snapshot = read(&mut reopen(root.path(), state.path()));
+    assert_eq!(agent(&snapshot, "acme/infra", "prod").unwrap().revision, "");
+}
+
+#[test]
+fn kept_content_that_was_cut_short_is_not_used() {
+    let state = TempDir::new().unwrap();
+    let mut kept = Kept::open(state.path().to_owned()).unwrap();
+    kept.store("a", b"one");
+    kept.store("a", b"two");
+    kept.store("b", b"three");
+    let kept = Kept::open(state.path().to_owned()).unwrap();
+    assert_eq!(kept.load("a").unwrap(), b"two");
+    for file in fs::read_dir(state.path()).unwrap() {
+        fs::write(file.unwrap().path(), "t").unwrap();
+    }
+    assert_eq!(
+        (kept.load("a"), kept.load("b"), kept.load("c")),
+        (None, None, None)
+    );
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn the_end_of_a_task_is_noticed() {
+    let root = TempDir::new().unwrap();
+    let state = TempDir::new().unwrap();
+    let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
+    let (_snapshots, watcher) = watch(&config(&[&root]), &place(&state), receiver)
+        .await
+        .unwrap();
+    assert!(watcher.is_alive());
+    let dead = Watcher::of(tokio::spawn(async { panic!("as a bug would") }));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while dead.is_alive() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_change_arrives() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
-    let config = Config(vec![Repository {
-        directory: root.path().to_owned(),
-    }]);
-    let (mut snapshots, _watcher) = watch(&config).await.unwrap();
+    let state = TempDir::new().unwrap();
+    let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
+    let (mut snapshots, _watcher) = watch(&config(&[&root]), &place(&state), receiver)
+        .await
+        .unwrap();
+    let provider = agent(&snapshots.borrow(), "acme/infra", "prod")
+        .unwrap()
+        .provider
+        .clone();
+    assert_eq!(provider.as_deref(), Some("gitlab"));
     let revision = agent(&snapshots.borrow(), "acme/infra", "prod")
         .unwrap()
         .revision
@@ -256,8 +369,11 @@ async fn a_change_arrives() {
 
 #[tokio::test]
 async fn a_missing_directory_is_an_error() {
-    let config = Config(vec![Repository {
-        directory: "/nonexistent/ci-tunnel".into(),
-    }]);
-    assert!(matches!(watch(&config).await, Err(Error::Directory { .. })));
+    let root = TempDir::new().unwrap();
+    let state = TempDir::new().unwrap();
+    let config = config(&[&root]);
+    drop(root);
+    let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
+    let watched = watch(&config, &place(&state), receiver).await;
+    assert!(matches!(watched, Err(Error::Directory { .. })));
 }

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 
 use crate::access::Denied;
 use crate::authn;
+use crate::configrepo::webhook;
 
 /// Why a request is not carried. The message of each is for the person who made the request.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,11 @@ pub enum Reject {
     ImpersonationNotAllowed { identity: String },
     #[error("{0}")]
     Forbidden(String),
+    /// A webhook of a stranger.
+    #[error("{0}")]
+    Unsigned(webhook::Error),
+    #[error("the request's body is longer than {limit} bytes")]
+    BodyTooLong { limit: usize },
     #[error("too many requests: {what}; try again in {}s", retry_after.as_secs().max(1))]
     TooManyRequests {
         what: &'static str,
@@ -116,7 +122,7 @@ impl Reject {
                 );
             }
             // What is left of such a request can not be trusted to begin where we think.
-            Self::Malformed(_) | Self::HeadTooLong { .. } => {
+            Self::Malformed(_) | Self::HeadTooLong { .. } | Self::BodyTooLong { .. } => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -144,6 +150,8 @@ impl Reject {
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
+            Self::Unsigned(_) => form(StatusCode::UNAUTHORIZED, "webhook"),
+            Self::BodyTooLong { .. } => form(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long"),
             Self::TooManyRequests { retry_after, .. } => Form {
                 code: StatusCode::TOO_MANY_REQUESTS,
                 label: "too_many_requests",

@@ -1,0 +1,218 @@
+//! All repositories of the file, followed; or read once, for the command line.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Snapshot;
+use super::config::{Config, Repository, Source};
+use super::dir::{self, Directory};
+use super::git::{self, Pokes};
+use super::kept::Kept;
+use super::layer::Layers;
+use super::webhook::{Receiver, Webhooks};
+use crate::agents::directory::Agents;
+use crate::metrics::Metrics;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("config_repositories: {}: {source}", directory.display())]
+    Directory {
+        directory: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("config_repositories: {}: is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    #[error("config_repositories: the first reading did not end: {0}")]
+    Reading(#[from] tokio::task::JoinError),
+}
+
+/// What repositories are read with.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Holds what is known of repositories for the next start.
+    pub state_dir: PathBuf,
+    pub metrics: Metrics,
+}
+
+/// Keeps the snapshot up to date until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    tasks: Vec<AbortOnDropHandle<()>>,
+    webhooks: Webhooks,
+}
+
+/// How the reading of one git repository ended.
+#[derive(Debug)]
+pub struct Read {
+    pub url: String,
+    pub problem: Option<String>,
+}
+
+/// How long a start waits for projects that were never read before. Until they are, their agents are open to nobody.
+const FIRST: Duration = Duration::from_secs(10);
+
+impl Watcher {
+    #[cfg(test)]
+    pub(super) fn of(task: tokio::task::JoinHandle<()>) -> Self {
+        Self {
+            tasks: vec![AbortOnDropHandle::new(task)],
+            webhooks: Webhooks::default(),
+        }
+    }
+
+    /// Whether everything that should be followed is. Once it is not, it stays so.
+    pub fn is_alive(&self) -> bool {
+        !self.tasks.iter().any(AbortOnDropHandle::is_finished)
+    }
+
+    /// Where webhooks about the repositories are to be told.
+    pub fn webhooks(&self) -> Webhooks {
+        self.webhooks.clone()
+    }
+}
+
+/// Reads all rules for these agents and keeps watching. Directories, and what is known of git repositories, are in the
+/// first snapshot.
+///
+/// # Errors
+/// A directory can not be read.
+pub async fn watch(
+    config: &Config,
+    place: &Place,
+    agents: watch::Receiver<Arc<Agents>>,
+) -> Result<(watch::Receiver<Arc<Snapshot>>, Watcher), Error> {
+    let layers = Layers::new(config.0.len());
+    let (mut tasks, mut receivers) = (Vec::new(), Vec::new());
+    let (first, mut tried) = mpsc::channel(1);
+    for (index, repository) in config.0.iter().enumerate() {
+        let layer = layers.layer(index);
+        match &repository.source {
+            Source::Directory(path) => {
+                let directory = directory(path, repository, Some(&place.state_dir))?;
+                let (layer, read) = (layer.clone(), layer);
+                let (directory, events) =
+                    tokio::task::spawn_blocking(move || dir::open(directory, &read)).await?;
+                tasks.push(spawn(dir::follow(directory, events, layer)));
+            }
+            Source::Git(remote) => {
+                let pokes = Pokes::default();
+                if !remote.webhook_secrets.is_empty() {
+                    receivers.push(Receiver {
+                        secrets: remote.webhook_secrets.clone(),
+                        branch: remote.branch.clone(),
+                        pokes: pokes.clone(),
+                    });
+                }
+                let source = git_source(remote, repository, place, layer);
+                tasks.push(spawn(source.follow(agents.clone(), pokes, first.clone())));
+            }
+        }
+    }
+    drop(first);
+    // Ends when every sender is dropped; nothing is ever sent.
+    if tokio::time::timeout(FIRST, tried.recv()).await.is_err() {
+        tracing::warn!(
+            "not every git repository could be read yet: until then its agents are open to nobody"
+        );
+    }
+    let (snapshots, receiver) = watch::channel(Arc::new(layers.snapshot()));
+    tasks.push(spawn(layers.publish(snapshots)));
+    let webhooks = Webhooks::new(receivers);
+    Ok((receiver, Watcher { tasks, webhooks }))
+}
+
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(future))
+}
+
+/// What a server started now would begin with: directories as they are, git repositories as they were last read. Asks no
+/// remote, and writes nothing.
+///
+/// # Errors
+/// A directory can not be read.
+pub fn known(config: &Config, place: &Place, agents: &Agents) -> Result<Snapshot, Error> {
+    let layers = Layers::new(config.0.len());
+    for (index, repository) in config.0.iter().enumerate() {
+        let layer = layers.layer(index);
+        match &repository.source {
+            Source::Directory(path) => layer.replace(directory(path, repository, None)?.read()),
+            Source::Git(remote) => git_source(remote, repository, place, layer).read_known(agents),
+        }
+    }
+    Ok(layers.snapshot())
+}
+
+/// Reads everything anew, beside a server that may be running, and says of each git repository how that ended.
+/// `place.state_dir` is for this alone.
+///
+/// # Errors
+/// A directory can not be read.
+pub async fn check(
+    config: &Config,
+    place: &Place,
+    agents: &Agents,
+) -> Result<(Snapshot, Vec<Read>), Error> {
+    let layers = Layers::new(config.0.len());
+    let mut reads = Vec::new();
+    for (index, repository) in config.0.iter().enumerate() {
+        let layer = layers.layer(index);
+        match &repository.source {
+            Source::Directory(path) => layer.replace(directory(path, repository, None)?.read()),
+            Source::Git(remote) => {
+                let read = git_source(remote, repository, place, layer)
+                    .read_once(agents)
+                    .await;
+                reads.extend(read.into_iter().map(|(url, problem)| Read { url, problem }));
+            }
+        }
+    }
+    Ok((layers.snapshot(), reads))
+}
+
+/// `state_dir`: where to keep the last good content, if it is to be kept.
+fn directory(
+    path: &Path,
+    repository: &Repository,
+    state_dir: Option<&Path>,
+) -> Result<Directory, Error> {
+    let kept = match state_dir {
+        None => Kept::default(),
+        Some(state_dir) => {
+            let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+            let name: String = digest
+                .iter()
+                .take(16)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let directory = root(state_dir).join("directories").join(name);
+            Kept::open(directory.clone())
+                .map_err(|source| Error::Directory { directory, source })?
+        }
+    };
+    Directory::open(path.to_owned(), repository.provider.clone(), kept)
+}
+
+fn git_source(
+    remote: &Arc<git::Remote>,
+    repository: &Repository,
+    place: &Place,
+    layer: super::layer::Layer,
+) -> git::Source {
+    git::Source {
+        remote: Arc::clone(remote),
+        provider: repository.provider.clone(),
+        directory: git::directory_of(&root(&place.state_dir), remote),
+        layer,
+        metrics: place.metrics.clone(),
+    }
+}
+
+/// What is known of repositories, in the state directory.
+fn root(state_dir: &Path) -> PathBuf {
+    state_dir.join("configuration")
+}
