@@ -11,19 +11,19 @@ mod layer;
 mod watcher;
 pub mod webhook;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::access::Rules;
 use crate::identity::{Agent, AgentName, ProjectPath};
 pub use config::{Config, Repository, Source};
-pub use watcher::{Error, Place, Read, Watcher, check, known, watch};
+use layer::{Part, Said};
+pub use watcher::{Error, Outcome, Place, Read, Watcher, check, known, watch};
 
-/// The rules of all agents at one moment.
+/// The rules of all agents at one moment: what each repository knows, the first listed first.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    agents: HashMap<String, Arc<AgentRules>>,
+    parts: Vec<Part>,
 }
 
 /// One agent's rules and where they come from.
@@ -54,30 +54,37 @@ impl AgentRules {
 }
 
 impl Snapshot {
-    /// The rules of an agent; none when it has no file, which means [`Rules::default`].
+    /// The rules of an agent; none when it has no file, or when nobody has looked yet.
     pub fn rules(&self, project: &ProjectPath, name: &AgentName) -> Option<&AgentRules> {
-        self.agents.get(&key(project, name)).map(Arc::as_ref)
+        match self.find(project, &key(project, name)) {
+            Said::Rules(rules) => Some(rules),
+            Said::NoFile | Said::Unread => None,
+        }
     }
 
     /// The rules in force for an agent, with or without a file.
     pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
-        self.rules(&agent.project, &agent.name)
-            .map_or_else(Arc::default, |found| Arc::clone(&found.rules))
+        match self.find(&agent.project, &key(&agent.project, &agent.name)) {
+            Said::Rules(found) => Arc::clone(&found.rules),
+            Said::NoFile => Arc::default(),
+            // Registered this moment; its file may keep everybody out.
+            Said::Unread => Arc::new(Rules::nobody()),
+        }
     }
 
     /// All agents that have a file, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &AgentRules> {
-        self.agents.values().map(Arc::as_ref)
+        let known = self.parts.iter().flat_map(|part| part.agents.iter());
+        known.filter_map(|(key, rules)| match self.find(&rules.project, key) {
+            Said::Rules(first) => Arc::ptr_eq(first, rules).then_some(rules.as_ref()),
+            Said::NoFile | Said::Unread => None,
+        })
     }
 
-    fn same(&self, other: &Self) -> bool {
-        let same = |(key, agent)| {
-            other
-                .agents
-                .get(key)
-                .is_some_and(|other| Arc::ptr_eq(agent, other))
-        };
-        self.agents.len() == other.agents.len() && self.agents.iter().all(same)
+    fn find(&self, project: &ProjectPath, key: &str) -> Said<'_> {
+        let mut said = self.parts.iter().map(|part| part.of(project, key));
+        said.find(|said| !matches!(said, Said::NoFile))
+            .unwrap_or(Said::NoFile)
     }
 }
 

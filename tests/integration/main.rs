@@ -14,4 +14,5 @@ mod forward;
 mod hostile;
 mod hostile_cases;
 mod refusals;
+mod repositories;
 mod rig;

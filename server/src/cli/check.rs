@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app;
 use crate::config::{Config, Error};
-use crate::configrepo;
+use crate::configrepo::{self, Outcome};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -89,9 +89,12 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
         Err(error) => return report.failed("configuration repositories", error.as_ref()),
     };
     for read in reads {
-        match read.problem {
-            None => report.ok(&read.url, "can be read")?,
-            Some(problem) => {
+        match read.outcome {
+            Outcome::Well => report.ok(&read.url, "can be read")?,
+            Outcome::NoProject => {
+                report.warn(&read.url, "no agent's project is looked for there")?
+            }
+            Outcome::Failed(problem) => {
                 report.healthy = false;
                 writeln!(report.out, "FAILED  {}: {problem}", read.url)?;
             }

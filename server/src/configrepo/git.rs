@@ -227,9 +227,10 @@ impl Followed {
         pokes.forget(&self.path);
         shared.failing(&self.path, false);
         for name in self.names.borrow().iter() {
-            shared.layer.put(&self.path, name, None);
+            shared.layer.forget(&self.path, name);
         }
         // An agent that is registered again some day must not find rules of today.
+        state::forget(&self.directory);
         let directory = self.directory.clone();
         tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory));
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_tunnel::config::value::{SecretError, SecretSource};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -27,6 +28,8 @@ pub enum Error {
     },
     #[error("config_repositories: {}: is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    #[error("config_repositories: {url}: webhook_secrets: {source}")]
+    WebhookSecret { url: String, source: SecretError },
     #[error("config_repositories: the first reading did not end: {0}")]
     Reading(#[from] tokio::task::JoinError),
 }
@@ -50,7 +53,16 @@ pub struct Watcher {
 #[derive(Debug)]
 pub struct Read {
     pub url: String,
-    pub problem: Option<String>,
+    pub outcome: Outcome,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Well,
+    Failed(String),
+    /// No project that is looked for there has an agent.
+    NoProject,
 }
 
 /// How long a start waits for projects that were never read before. Until they are, their agents are open to nobody.
@@ -80,13 +92,13 @@ impl Watcher {
 /// first snapshot.
 ///
 /// # Errors
-/// A directory can not be read.
+/// A directory or a webhook's secret can not be read.
 pub async fn watch(
     config: &Config,
     place: &Place,
     agents: watch::Receiver<Arc<Agents>>,
 ) -> Result<(watch::Receiver<Arc<Snapshot>>, Watcher), Error> {
-    let layers = Layers::new(config.0.len());
+    let layers = layers(config);
     let (mut tasks, mut receivers) = (Vec::new(), Vec::new());
     let (first, mut tried) = mpsc::channel(1);
     for (index, repository) in config.0.iter().enumerate() {
@@ -101,13 +113,7 @@ pub async fn watch(
             }
             Source::Git(remote) => {
                 let pokes = Pokes::default();
-                if !remote.webhook_secrets.is_empty() {
-                    receivers.push(Receiver {
-                        secrets: remote.webhook_secrets.clone(),
-                        branch: remote.branch.clone(),
-                        pokes: pokes.clone(),
-                    });
-                }
+                receivers.extend(receiver(remote, &pokes)?);
                 let source = git_source(remote, repository, place, layer);
                 tasks.push(spawn(source.follow(agents.clone(), pokes, first.clone())));
             }
@@ -126,6 +132,34 @@ pub async fn watch(
     Ok((receiver, Watcher { tasks, webhooks }))
 }
 
+fn layers(config: &Config) -> Layers {
+    let remotes = config.0.iter().map(|repository| match &repository.source {
+        Source::Directory(_) => None,
+        Source::Git(remote) => Some(Arc::clone(remote)),
+    });
+    Layers::new(remotes)
+}
+
+/// Who takes webhooks about a remote, if anybody does.
+fn receiver(remote: &git::Remote, pokes: &Pokes) -> Result<Option<Receiver>, Error> {
+    let read = |source: &SecretSource| {
+        source.read().map_err(|source| Error::WebhookSecret {
+            url: remote.url.to_string(),
+            source,
+        })
+    };
+    let secrets = remote
+        .webhook_secrets
+        .iter()
+        .map(read)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((!secrets.is_empty()).then(|| Receiver {
+        secrets,
+        branch: remote.branch.clone(),
+        pokes: pokes.clone(),
+    }))
+}
+
 fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(future))
 }
@@ -136,7 +170,7 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle
 /// # Errors
 /// A directory can not be read.
 pub fn known(config: &Config, place: &Place, agents: &Agents) -> Result<Snapshot, Error> {
-    let layers = Layers::new(config.0.len());
+    let layers = layers(config);
     for (index, repository) in config.0.iter().enumerate() {
         let layer = layers.layer(index);
         match &repository.source {
@@ -151,23 +185,33 @@ pub fn known(config: &Config, place: &Place, agents: &Agents) -> Result<Snapshot
 /// `place.state_dir` is for this alone.
 ///
 /// # Errors
-/// A directory can not be read.
+/// A directory or a webhook's secret can not be read.
 pub async fn check(
     config: &Config,
     place: &Place,
     agents: &Agents,
 ) -> Result<(Snapshot, Vec<Read>), Error> {
-    let layers = Layers::new(config.0.len());
+    let layers = layers(config);
     let mut reads = Vec::new();
     for (index, repository) in config.0.iter().enumerate() {
         let layer = layers.layer(index);
         match &repository.source {
             Source::Directory(path) => layer.replace(directory(path, repository, None)?.read()),
             Source::Git(remote) => {
+                receiver(remote, &Pokes::default())?;
                 let read = git_source(remote, repository, place, layer)
                     .read_once(agents)
                     .await;
-                reads.extend(read.into_iter().map(|(url, problem)| Read { url, problem }));
+                if read.is_empty() {
+                    reads.push(Read {
+                        url: remote.url.to_string(),
+                        outcome: Outcome::NoProject,
+                    });
+                }
+                reads.extend(read.into_iter().map(|(url, failure)| Read {
+                    url,
+                    outcome: failure.map_or(Outcome::Well, Outcome::Failed),
+                }));
             }
         }
     }

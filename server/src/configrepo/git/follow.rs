@@ -102,7 +102,7 @@ impl Shared {
 
     pub(super) fn publish(&self, project: &Project, names: &[AgentName], before: &[AgentName]) {
         for name in before.iter().filter(|name| !names.contains(name)) {
-            self.layer.put(&project.path, name, None);
+            self.layer.forget(&project.path, name);
         }
         for name in names {
             self.layer.put(&project.path, name, project.rules(name));

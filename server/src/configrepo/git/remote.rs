@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ci_tunnel::config::value::{Secret, SecretSource, duration};
+use ci_tunnel::config::value::{SecretSource, duration};
 use serde::Deserialize;
 
 use super::url::{self, Scheme, Template};
@@ -23,8 +23,8 @@ pub struct Remote {
     pub poll: Duration,
     /// For each run of git.
     pub timeout: Duration,
-    /// Any of which a webhook may be signed with.
-    pub webhook_secrets: Vec<Secret>,
+    /// Any of which a webhook may be signed with. Read when the server starts.
+    pub webhook_secrets: Vec<SecretSource>,
 }
 
 /// How the remote is reached.
@@ -90,7 +90,7 @@ struct Written {
     #[serde(default = "default_timeout", with = "duration")]
     timeout: Duration,
     #[serde(default)]
-    webhook_secrets: Vec<Secret>,
+    webhook_secrets: Vec<SecretSource>,
 }
 
 fn default_poll() -> Duration {

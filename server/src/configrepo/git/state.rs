@@ -46,6 +46,12 @@ pub(super) struct Good {
 
 const FILE: &str = "state.json";
 
+/// Leaves nothing for the next start.
+pub(super) fn forget(directory: &Path) {
+    // It may have left nothing yet.
+    let _ = std::fs::remove_file(directory.join(FILE));
+}
+
 impl State {
     /// What an earlier process left in `directory`. What can not be used is as if it were not there.
     pub(super) fn load(directory: &Path, label: impl Fn(&AgentName) -> String) -> Self {
