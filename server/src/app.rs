@@ -73,6 +73,7 @@ impl App {
         .await?;
         let webhooks = repositories.webhooks();
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
+        authenticator.start(&metrics)?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
@@ -140,7 +141,7 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(self.follow.run(parts.followed(&proxy)));
         background.spawn(Arc::clone(&parts.identity).watch());
-        background.spawn(parts.reloads(reload));
+        background.spawn(follow::reloads(parts.reloaded(&config, &proxy), reload));
         background.spawn(cut_when_forced(proxy.live.clone(), self.watcher.notice()));
         let (end_agents, agents_end) = oneshot::channel();
         let listener = Arc::new(parts.listener(&config, self.watcher.notice()));
@@ -149,6 +150,7 @@ impl App {
         let bounds = front::Limits {
             connections: config.kubernetes_api.max_connections,
             head_timeout: config.timeouts.request_head,
+            idle_timeout: config.timeouts.idle_connection,
         };
         tokio::spawn(front::serve(tcp, security, bounds, proxy, self.watcher));
         self.addresses.announce();

@@ -1,11 +1,14 @@
 //! The command line: `serve` runs the server, the others look into or change its state beside it.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
+mod credential;
 pub mod explain;
 pub mod job;
 pub mod job_token;
 pub mod kubeconfig;
+pub mod lint;
 mod output;
 pub mod selector;
 #[cfg(test)]
@@ -15,25 +18,22 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
+use ci_tunnel::runtime::causes::with_causes;
 use ci_tunnel::runtime::{signal, telemetry, threads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::access;
 use crate::agents::directory::Directory;
 use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
-use crate::configrepo;
+use crate::configrepo::{self, Snapshot};
 use crate::metrics::Metrics;
 use crate::proxy;
 use crate::store::Store;
-use selector::AgentSelector;
 
 /// The ci-tunnel server: lets CI/CD jobs reach Kubernetes clusters that they have no network path to.
 #[derive(Debug, Parser)]
@@ -60,7 +60,7 @@ enum Command {
     /// Run the server
     Serve,
     /// Say of each thing that the server needs whether it holds; exit 1 if one does not
-    Check,
+    Check(lint::Args),
     /// Register agents and their tokens
     #[command(subcommand)]
     Agent(agent::Command),
@@ -69,6 +69,9 @@ enum Command {
     JobToken(job_token::Command),
     /// Say whether a job may use an agent, as whom, and which line of which file decides
     Explain(Box<explain::Args>),
+    /// Check the audit log, and find lines in it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the KUBECONFIG of a job
     Kubeconfig(kubeconfig::Args),
     /// Print a completion script for a shell
@@ -90,8 +93,15 @@ impl Cli {
             );
             return Ok(ExitCode::SUCCESS);
         }
+        if let Command::Check(args) = &self.command
+            && !args.agent_config.is_empty()
+        {
+            let (out, err) = (&mut io::stdout(), &mut io::stderr());
+            let outcome = lint::run(args, &mut io::stdin(), out, err)?;
+            return Ok(ExitCode::from(outcome as u8));
+        }
         let config = self.load();
-        if matches!(self.command, Command::Check) {
+        if matches!(self.command, Command::Check(_)) {
             let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
             return Ok(if healthy {
                 ExitCode::SUCCESS
@@ -99,9 +109,15 @@ impl Cli {
                 ExitCode::FAILURE
             });
         }
-        let config = config?;
+        let config = match config {
+            Err(error) if matches!(self.command, Command::Explain(_)) => {
+                return Ok(cannot_tell(&error.into()));
+            }
+            config => config?,
+        };
         match self.command {
             Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
     }
@@ -169,9 +185,9 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             store.close().await;
             result?;
         }
-        Command::Explain(args) => return explain(&args, &config).await,
+        Command::Explain(args) => return Ok(explain(&args, &config).await),
         Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
-        Command::Serve | Command::Check | Command::Completions { .. } => {}
+        Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -184,45 +200,24 @@ fn join(config: &Config) -> anyhow::Result<agent::Join> {
     })
 }
 
-/// Exit status 0 when the job may use the agent, 1 when not.
-async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&config.state_dir).await?;
-    let selector: AgentSelector = args.agent.parse().map_err(anyhow::Error::msg)?;
-    let agent = selector.find(&store).await?.agent;
-    let job = args.job.identity()?;
-    let rules = match &args.file {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            Arc::new(access::Rules::parse(&text, &file.display().to_string())?)
-        }
-        None => {
-            let (directory, _changes) = app::follow::agents(&store).await?;
-            let snapshot = known(config, &directory)?;
-            if let Some(problem) = snapshot
-                .rules(&agent.project, &agent.name)
-                .and_then(|rules| rules.problem.clone())
-            {
-                eprintln!("warning: {problem}");
-            }
-            snapshot.in_force(&agent)
-        }
-    };
-    let explanation = access::explain(&job, &agent, &rules);
-    print!("{}", explain::render(&explanation));
-    Ok(if explanation.decision.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+/// Exit status 0 when the job may use the agent, 1 when not. 1 is an answer, so errors are 2.
+async fn explain(args: &explain::Args, config: &Config) -> ExitCode {
+    let explained = explain::run(args, config, &mut io::stdin(), &mut io::stdout()).await;
+    match explained {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => cannot_tell(&error),
+    }
+}
+
+fn cannot_tell(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", with_causes(error.as_ref()));
+    ExitCode::from(2)
 }
 
 /// The rules that a running server has in force, as far as files tell.
-fn known(
-    config: &Config,
-    directory: &Directory,
-) -> Result<configrepo::Snapshot, configrepo::Error> {
-    let metrics = Metrics::new(&mut Registry::default());
-    let place = app::repositories_place(config, &metrics);
+fn known(config: &Config, directory: &Directory) -> Result<Snapshot, configrepo::Error> {
+    let place = app::repositories_place(config, &Metrics::unread());
     let agents = directory.changes().borrow().clone();
     configrepo::known(&config.config_repositories, &place, &agents)
 }

@@ -8,6 +8,7 @@ mod file;
 pub mod git;
 mod kept;
 mod layer;
+mod realm;
 mod watcher;
 pub mod webhook;
 
@@ -24,6 +25,8 @@ pub use watcher::{Error, Outcome, Place, Read, Watcher, check, known, watch};
 #[derive(Debug, Default)]
 pub struct Snapshot {
     parts: Vec<Part>,
+    /// Of agents without a file.
+    default: Arc<Rules>,
 }
 
 /// One agent's rules and where they come from.
@@ -31,6 +34,8 @@ pub struct Snapshot {
 pub struct AgentRules {
     pub project: ProjectPath,
     pub name: AgentName,
+    /// Whose project `project` is, and those in `rules` where they do not say.
+    pub provider: Option<String>,
     pub rules: Arc<Rules>,
     /// As messages call it: a path, or a URL and a path behind a colon.
     pub file: PathBuf,
@@ -39,8 +44,6 @@ pub struct AgentRules {
     pub revision: String,
     /// The commit that `rules` were read from, if it was one.
     pub commit: Option<String>,
-    /// The CI system whose project paths `rules` speak of, where the repository says it.
-    pub provider: Option<String>,
     /// Why the file as it is now is not what `rules` say.
     pub problem: Option<String>,
 }
@@ -66,9 +69,29 @@ impl Snapshot {
     pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
         match self.find(&agent.project, &key(&agent.project, &agent.name)) {
             Said::Rules(found) => Arc::clone(&found.rules),
-            Said::NoFile => Arc::default(),
+            Said::NoFile => Arc::clone(&self.default),
             // Registered this moment; its file may keep everybody out.
             Said::Unread => Arc::new(Rules::nobody()),
+        }
+    }
+
+    /// The version of an agent's file that is in force; empty where there is none.
+    pub fn revision(&self, agent: &Agent) -> &str {
+        self.rules(&agent.project, &agent.name)
+            .map_or("", |found| &found.revision)
+    }
+
+    /// Whether a decision about an agent is the same by `other`.
+    pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
+        let key = key(&agent.project, &agent.name);
+        let said = (
+            self.find(&agent.project, &key),
+            other.find(&agent.project, &key),
+        );
+        match said {
+            (Said::NoFile, Said::NoFile) | (Said::Unread, Said::Unread) => true,
+            (Said::Rules(one), Said::Rules(other)) => Arc::ptr_eq(&one.rules, &other.rules),
+            _ => false,
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
+use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::transport::endpoint::Connection;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -39,6 +40,8 @@ pub struct Listener {
     /// What draining agents' requests have.
     pub drain_grace: Duration,
     pub sessions: AtomicU64,
+    /// Whoever finds the port can try tokens as fast as the network carries them.
+    pub strangers: Sparing,
 }
 
 /// QUIC and TLS handshakes at a time: each costs half a millisecond of CPU, and a storm of returning agents must leave
@@ -109,10 +112,13 @@ impl Listener {
             Err(_) => admit::Error::Deadline,
         };
         self.count(outcome.label());
-        tracing::warn!(
-            reason = outcome.label(),
-            "an agent was not admitted: {outcome}"
-        );
+        if let Some(unsaid) = self.strangers.say(outcome.label()) {
+            tracing::warn!(
+                reason = outcome.label(),
+                unsaid,
+                "an agent was not admitted: {outcome}"
+            );
+        }
     }
 
     async fn admission(

@@ -14,6 +14,8 @@ use serde_yaml::{Mapping, Value};
 #[serde(deny_unknown_fields)]
 struct Table {
     agent: TableAgent,
+    /// The provider of the repository that the file lies in.
+    provider: Option<String>,
     config: String,
     /// What all jobs of the table have; a case's own keys replace these.
     #[serde(default)]
@@ -33,6 +35,7 @@ struct TableAgent {
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
+    provider: Option<String>,
     config: Option<String>,
     #[serde(default)]
     job: Mapping,
@@ -94,12 +97,14 @@ fn tables() {
         failed.len(),
         failed.join("\n")
     );
-    assert!(ran >= 60, "only {ran} cases were found");
+    assert!(ran >= 110, "only {ran} cases were found");
 }
 
 fn run(table: &Table, case: &Case) -> Result<(), String> {
     let config = case.config.as_ref().unwrap_or(&table.config);
     let rules = Rules::parse(config, "config.yaml").map_err(|error| error.to_string())?;
+    let provider = case.provider.as_deref().or(table.provider.as_deref());
+    let rules = rules.of_provider(provider);
     let TableAgent { id, project, name } = &table.agent;
     let agent = Agent {
         id: *id,
@@ -269,11 +274,8 @@ fn the_documentation_is_true() {
         name: "prod".parse().unwrap(),
     };
     let job = "{provider: local, project: {path: acme/shop}, environment: {name: staging}}";
-    let told = render(&explain(
-        &serde_yaml::from_str(job).unwrap(),
-        &agent,
-        &rules,
-    ));
+    let explanation = explain(&serde_yaml::from_str(job).unwrap(), &agent, &rules);
+    let told = render(&explanation, None);
     assert_eq!(told, block("--environment staging\n"));
 }
 

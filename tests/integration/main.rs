@@ -11,6 +11,7 @@
 mod cuts;
 mod faults;
 mod forward;
+mod gitlab;
 mod hostile;
 mod hostile_cases;
 mod refusals;

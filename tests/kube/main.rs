@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod bulk;
+mod ci;
 mod deploy;
 mod faults;
 mod helm;

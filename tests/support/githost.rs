@@ -42,6 +42,8 @@ struct State {
 struct Mood {
     /// Connections are closed at once.
     down: bool,
+    /// Knows the first version of git's protocol alone, over SSH.
+    old: bool,
     /// Requests for these projects are never answered.
     hung: HashSet<String>,
     /// Requests so far, by the path that they name.
@@ -109,6 +111,11 @@ impl GitHost {
         self.state.mood.lock().unwrap().down = down;
     }
 
+    /// From now on only the first version of git's protocol is spoken over SSH.
+    pub fn set_old(&self) {
+        self.state.mood.lock().unwrap().old = true;
+    }
+
     /// From now on requests for a project are never answered.
     pub fn hang(&self, project: &str) {
         let path = format!("/{project}.git");
@@ -126,6 +133,10 @@ impl GitHost {
 impl State {
     fn is_down(&self) -> bool {
         self.mood.lock().unwrap().down
+    }
+
+    fn is_old(&self) -> bool {
+        self.mood.lock().unwrap().old
     }
 
     /// Waits for ever when requests for `path` hang.

@@ -131,6 +131,11 @@ impl Tunnel {
         files::cli(&self.programs.server, &self.folder, arguments).await
     }
 
+    /// Runs the server's command line on its configuration; how it ended, and what it printed.
+    pub async fn cli_ran(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        files::cli_ran(&self.programs.server, &self.folder, arguments).await
+    }
+
     /// The whole lines of the server's audit log.
     pub fn audit_lines(&self) -> Result<Vec<Value>> {
         let log =

@@ -1,10 +1,11 @@
 //! `check`: says of each thing that the server needs whether it holds.
 
+mod providers;
+
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use ci_tunnel::runtime::causes::with_causes;
-use prometheus_client::registry::Registry;
 
 use crate::app;
 use crate::config::{Config, Error};
@@ -30,6 +31,7 @@ pub async fn all(config: Result<Config, Error>, out: &mut impl Write) -> io::Res
     store(&config, &mut report).await?;
     certificate(&config, &mut report)?;
     repositories(&config, &mut report).await?;
+    providers::all(&config, &mut report).await?;
     ports(&config, &mut report)?;
     audit(&config, &mut report)?;
     file_descriptors(&config, &mut report)?;
@@ -78,7 +80,7 @@ fn certificate<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Res
 }
 
 async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
-    if config.config_repositories.0.is_empty() {
+    if config.config_repositories.repositories.is_empty() {
         return report.warn(
             "configuration repositories",
             "none: jobs can use agents of their own project only",
@@ -128,7 +130,7 @@ async fn read(config: &Config) -> anyhow::Result<(configrepo::Snapshot, Vec<conf
         .join(format!("check-{}", std::process::id()));
     let place = configrepo::Place {
         state_dir: scratch.clone(),
-        metrics: Metrics::new(&mut Registry::default()),
+        metrics: Metrics::unread(),
     };
     let checked = configrepo::check(&config.config_repositories, &place, &agents).await;
     // It is not there unless a git repository was read.

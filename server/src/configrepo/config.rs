@@ -6,18 +6,24 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::git::Remote;
+use super::realm::Realm;
 
 /// All places. Where two have a file for one agent, the first listed wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Config(pub Vec<Repository>);
+pub struct Config {
+    pub repositories: Vec<Repository>,
+    /// What [`Config::bind`] found.
+    #[serde(skip)]
+    pub(super) realm: Realm,
+}
 
 /// One place to look in.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Repository {
     pub source: Source,
-    /// The CI system whose project paths the files here speak of.
+    /// Whose project paths these are, and those in the files. Default: the only configured provider.
     pub provider: Option<String>,
 }
 

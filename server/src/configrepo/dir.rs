@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::file::File;
 use super::kept::Kept;
 use super::layer::Agents;
+use super::realm::Realm;
 use super::{Error, key};
 use crate::identity::{AgentName, ProjectPath};
 pub(super) use follow::{follow, open};
@@ -19,7 +20,7 @@ pub(super) use follow::{follow, open};
 /// A root, and what is known of the files below it.
 pub(super) struct Directory {
     root: Root,
-    provider: Option<String>,
+    realm: Realm,
     files: HashMap<PathBuf, File>,
     /// Of `files`, for the next start.
     kept: Kept,
@@ -57,10 +58,10 @@ pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
 const MAX_DEPTH: usize = 32;
 
 impl Directory {
-    pub(super) fn open(path: PathBuf, provider: Option<String>, kept: Kept) -> Result<Self, Error> {
+    pub(super) fn open(path: PathBuf, realm: Realm, kept: Kept) -> Result<Self, Error> {
         Ok(Self {
             root: Root::open(path)?,
-            provider,
+            realm,
             files: HashMap::new(),
             kept,
             outdated: true,
@@ -90,9 +91,14 @@ impl Directory {
         for agent in found.files {
             self.missing.remove(&agent.file);
             let file = before.remove(&agent.file).unwrap_or_else(|| {
-                File::new(agent.project, agent.name, agent.file, self.provider.clone())
+                File::new(
+                    agent.project,
+                    agent.name,
+                    agent.file,
+                    self.realm.provider.clone(),
+                )
             });
-            let file = file.refresh(&agent.root, &mut self.kept);
+            let file = file.refresh(&agent.root, &self.realm, &mut self.kept);
             self.keep(&mut agents, file);
         }
         for (path, file) in before {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::AgentRules;
 use super::kept::Kept;
+use super::realm::Realm;
 use crate::access::{MAX_FILE, Rules};
 use crate::identity::{AgentName, ProjectPath};
 
@@ -61,17 +62,17 @@ impl File {
     }
 
     /// Looks at the file again. The `Arc` stays the same when nothing of it changed.
-    pub(super) fn refresh(mut self, root: &Path, kept: &mut Kept) -> Self {
+    pub(super) fn refresh(mut self, root: &Path, realm: &Realm, kept: &mut Kept) -> Self {
         let (path, stamp) = match locate(&self.agent.file, root) {
             Ok(found) => found,
-            Err(problem) => return self.recall(kept).with_problem(problem),
+            Err(problem) => return self.recall(realm, kept).with_problem(problem),
         };
         if self.stamp == Some(stamp) {
             return self;
         }
         let content = match content(&path) {
             Ok(content) => content,
-            Err(problem) => return self.recall(kept).with_problem(problem),
+            Err(problem) => return self.recall(realm, kept).with_problem(problem),
         };
         let settled = stamp.modified.elapsed().is_ok_and(|age| age > YOUNG);
         self.stamp = settled.then_some(stamp);
@@ -79,14 +80,14 @@ impl File {
         if self.digest == Some(digest) {
             return self;
         }
-        match parse(&content, &self.agent.file.display().to_string()) {
+        match parse(realm, &content, &self.agent.file.display().to_string()) {
             Ok(rules) => {
                 kept.store(&self.agent.file.to_string_lossy(), &content);
                 self.digest = Some(digest);
                 self.enforce(rules, &digest)
             }
             Err(problem) => {
-                let mut file = self.recall(kept);
+                let mut file = self.recall(realm, kept);
                 file.digest = Some(digest);
                 file.tell(problem)
             }
@@ -94,14 +95,14 @@ impl File {
     }
 
     /// The last good content that an earlier process left, where this one knows none.
-    fn recall(self, kept: &Kept) -> Self {
+    fn recall(self, realm: &Realm, kept: &Kept) -> Self {
         if !self.agent.revision.is_empty() {
             return self;
         }
         let Some(content) = kept.load(&self.agent.file.to_string_lossy()) else {
             return self;
         };
-        match parse(&content, &self.agent.file.display().to_string()) {
+        match parse(realm, &content, &self.agent.file.display().to_string()) {
             Ok(rules) => self.enforce(rules, &Sha256::digest(&content).into()),
             Err(_) => self,
         }
@@ -164,14 +165,13 @@ impl File {
     }
 }
 
-/// The rules that `content` says; `file` is how messages call it.
-pub(super) fn parse(content: &[u8], file: &str) -> Result<Rules, String> {
+/// The rules that `content` gives in a realm; `file` is how messages call it.
+pub(super) fn parse(realm: &Realm, content: &[u8], file: &str) -> Result<Rules, String> {
     let text =
         std::str::from_utf8(content).map_err(|error| format!("{file}: not UTF-8 text: {error}"))?;
     // Strangers write these files: one that breaks the parser must not end the watching of all others.
-    std::panic::catch_unwind(|| Rules::parse(text, file))
+    std::panic::catch_unwind(|| realm.parse(text, file))
         .map_err(|_| format!("{file}: the parser failed on it"))?
-        .map_err(|error| error.to_string())
 }
 
 /// Where the file really lies, if that is below `root`.

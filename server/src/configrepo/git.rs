@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::layer::Layer;
+use super::realm::Realm;
 use crate::agents::directory::Agents;
 use crate::identity::{AgentName, ProjectPath};
 use crate::metrics::Metrics;
@@ -34,7 +35,7 @@ pub use remote::Remote;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) remote: Arc<Remote>,
-    pub(super) provider: Option<String>,
+    pub(super) realm: Realm,
     /// Holds a directory for each project.
     pub(super) directory: PathBuf,
     pub(super) layer: Layer,
@@ -74,7 +75,7 @@ impl Source {
             tasks.spawn(async move {
                 let _place = places.acquire().await;
                 let failure = project
-                    .update(&names)
+                    .update(&names, true)
                     .await
                     .err()
                     .map(|error| error.to_string());
@@ -194,7 +195,7 @@ impl Source {
         Project::open(
             path.clone(),
             Arc::clone(&self.remote),
-            self.provider.clone(),
+            self.realm.clone(),
             directory,
         )
     }

@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) struct Kept {
     /// None: nothing is kept.
     directory: Option<PathBuf>,
+    /// Whether it is only looked at.
+    read_only: bool,
     /// By the first part of the file's name: the second.
     revisions: HashMap<String, String>,
 }
@@ -20,6 +22,19 @@ impl Kept {
     /// What earlier processes left in `directory`.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
+        Self::read(directory, false)
+    }
+
+    /// The same, without a change to it: a server may be running.
+    pub(super) fn look(directory: PathBuf) -> io::Result<Self> {
+        if directory.exists() {
+            Self::read(directory, true)
+        } else {
+            Ok(Self::default())
+        }
+    }
+
+    fn read(directory: PathBuf, read_only: bool) -> io::Result<Self> {
         let mut revisions = HashMap::new();
         for entry in fs::read_dir(&directory)? {
             let name = entry?.file_name();
@@ -29,6 +44,7 @@ impl Kept {
         }
         Ok(Self {
             directory: Some(directory),
+            read_only,
             revisions,
         })
     }
@@ -44,11 +60,8 @@ impl Kept {
 
     pub(super) fn store(&mut self, file: &str, content: &[u8]) {
         let (name, revision) = (name(file), digest(content));
-        let Some(directory) = self
-            .directory
-            .as_ref()
-            .filter(|_| self.revisions.get(&name) != Some(&revision))
-        else {
+        let news = !self.read_only && self.revisions.get(&name) != Some(&revision);
+        let Some(directory) = self.directory.as_ref().filter(|_| news) else {
             return;
         };
         let new = directory.join("new");
@@ -64,7 +77,7 @@ impl Kept {
 
     /// Forgets every file but these: one that comes again begins anew.
     pub(super) fn retain<'a>(&mut self, files: impl Iterator<Item = &'a str>) {
-        let Some(directory) = &self.directory else {
+        let Some(directory) = self.directory.as_ref().filter(|_| !self.read_only) else {
             return;
         };
         let names: HashSet<String> = files.map(name).collect();

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::git::Remote;
 use super::{AgentRules, Snapshot, key};
+use crate::access::Rules;
 use crate::identity::{AgentName, ProjectPath};
 
 /// What one repository knows, as it changes. Clones share it.
@@ -41,6 +42,8 @@ pub(super) enum Said<'a> {
 #[derive(Debug)]
 pub(super) struct Layers {
     layers: Vec<Layer>,
+    /// Of agents without a file.
+    default: Arc<Rules>,
     changed: Arc<Notify>,
 }
 
@@ -114,7 +117,7 @@ impl Layer {
 
 impl Layers {
     /// One for each repository: of a git remote, where it is one.
-    pub(super) fn new(remotes: impl Iterator<Item = Option<Arc<Remote>>>) -> Self {
+    pub(super) fn new(remotes: impl Iterator<Item = Option<Arc<Remote>>>, default: Rules) -> Self {
         let changed = Arc::new(Notify::new());
         let layer = |remote| Layer {
             part: Arc::new(Mutex::new(Part {
@@ -125,6 +128,7 @@ impl Layers {
         };
         Self {
             layers: remotes.map(layer).collect(),
+            default: Arc::new(default),
             changed: Arc::clone(&changed),
         }
     }
@@ -138,6 +142,7 @@ impl Layers {
         let parts = self.layers.iter().map(|layer| layer.lock().clone());
         Snapshot {
             parts: parts.collect(),
+            default: Arc::clone(&self.default),
         }
     }
 

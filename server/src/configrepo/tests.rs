@@ -1,6 +1,7 @@
 //! Real directories: what is found, what is kept, what is refused.
 
 mod places;
+mod realms;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,8 +15,9 @@ use tempfile::TempDir;
 use super::dir::{Directory, GONE_AFTER};
 use super::kept::Kept;
 use super::layer::{self, Layers};
+use super::realm::Realm;
 use super::{AgentRules, Snapshot};
-use crate::access::{MAX_FILE, decide};
+use crate::access::{MAX_FILE, Rules, decide};
 use crate::identity::{Agent, AgentId};
 
 const GOOD: &str = "ci_access:\n  projects:\n  - id: acme/app\n";
@@ -27,13 +29,13 @@ fn write(root: &Path, project: &str, name: &str, content: &str) {
 }
 
 fn open(root: &Path) -> Directory {
-    Directory::open(root.to_owned(), None, Kept::default()).unwrap()
+    Directory::open(root.to_owned(), Realm::default(), Kept::default()).unwrap()
 }
 
 /// With what it keeps in `state`.
 fn reopen(root: &Path, state: &Path) -> Directory {
     let kept = Kept::open(state.to_owned()).unwrap();
-    Directory::open(root.to_owned(), None, kept).unwrap()
+    Directory::open(root.to_owned(), Realm::default(), kept).unwrap()
 }
 
 fn read(directory: &mut Directory) -> Snapshot {
@@ -41,7 +43,7 @@ fn read(directory: &mut Directory) -> Snapshot {
 }
 
 fn snapshot(agents: layer::Agents) -> Snapshot {
-    let layers = Layers::new(std::iter::once(None));
+    let layers = Layers::new(std::iter::once(None), Rules::default());
     layers.layer(0).replace(agents);
     layers.snapshot()
 }

@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Snapshot;
-use super::config::{Config, Repository, Source};
+use super::config::{Config, Source};
 use super::dir::{self, Directory};
 use super::git::{self, Pokes};
 use super::kept::Kept;
 use super::layer::Layers;
+use super::realm::Realm;
 use super::webhook::{Receiver, Webhooks};
 use crate::agents::directory::Agents;
 use crate::metrics::Metrics;
@@ -28,6 +29,19 @@ pub enum Error {
     },
     #[error("config_repositories: {}: is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    #[error(
+        "config_repositories: {repository}: provider is missing: with several providers it must be said whose project \
+         paths these are, one of {known}"
+    )]
+    NoProvider { repository: String, known: String },
+    #[error(
+        "config_repositories: {repository}: provider {provider:?} is not configured: known are {known}"
+    )]
+    UnknownProvider {
+        repository: String,
+        provider: String,
+        known: String,
+    },
     #[error("config_repositories: {url}: webhook_secrets: {source}")]
     WebhookSecret { url: String, source: SecretError },
     #[error("config_repositories: the first reading did not end: {0}")]
@@ -101,11 +115,15 @@ pub async fn watch(
     let layers = layers(config);
     let (mut tasks, mut receivers) = (Vec::new(), Vec::new());
     let (first, mut tried) = mpsc::channel(1);
-    for (index, repository) in config.0.iter().enumerate() {
+    for (index, repository) in config.repositories.iter().enumerate() {
         let layer = layers.layer(index);
         match &repository.source {
             Source::Directory(path) => {
-                let directory = directory(path, repository, Some(&place.state_dir))?;
+                let directory = Directory::open(
+                    path.clone(),
+                    config.realm(repository),
+                    kept(path, place, true)?,
+                )?;
                 let (layer, read) = (layer.clone(), layer);
                 let (directory, events) =
                     tokio::task::spawn_blocking(move || dir::open(directory, &read)).await?;
@@ -114,7 +132,7 @@ pub async fn watch(
             Source::Git(remote) => {
                 let pokes = Pokes::default();
                 receivers.extend(receiver(remote, &pokes)?);
-                let source = git_source(remote, repository, place, layer);
+                let source = git_source(remote, config.realm(repository), place, layer);
                 tasks.push(spawn(source.follow(agents.clone(), pokes, first.clone())));
             }
         }
@@ -133,11 +151,14 @@ pub async fn watch(
 }
 
 fn layers(config: &Config) -> Layers {
-    let remotes = config.0.iter().map(|repository| match &repository.source {
-        Source::Directory(_) => None,
-        Source::Git(remote) => Some(Arc::clone(remote)),
-    });
-    Layers::new(remotes)
+    let remotes = config
+        .repositories
+        .iter()
+        .map(|repository| match &repository.source {
+            Source::Directory(_) => None,
+            Source::Git(remote) => Some(Arc::clone(remote)),
+        });
+    Layers::new(remotes, config.default_rules())
 }
 
 /// Who takes webhooks about a remote, if anybody does.
@@ -171,11 +192,20 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle
 /// A directory can not be read.
 pub fn known(config: &Config, place: &Place, agents: &Agents) -> Result<Snapshot, Error> {
     let layers = layers(config);
-    for (index, repository) in config.0.iter().enumerate() {
+    for (index, repository) in config.repositories.iter().enumerate() {
         let layer = layers.layer(index);
         match &repository.source {
-            Source::Directory(path) => layer.replace(directory(path, repository, None)?.read()),
-            Source::Git(remote) => git_source(remote, repository, place, layer).read_known(agents),
+            Source::Directory(path) => layer.replace(
+                Directory::open(
+                    path.clone(),
+                    config.realm(repository),
+                    kept(path, place, false)?,
+                )?
+                .read(),
+            ),
+            Source::Git(remote) => {
+                git_source(remote, config.realm(repository), place, layer).read_known(agents)
+            }
         }
     }
     Ok(layers.snapshot())
@@ -193,13 +223,20 @@ pub async fn check(
 ) -> Result<(Snapshot, Vec<Read>), Error> {
     let layers = layers(config);
     let mut reads = Vec::new();
-    for (index, repository) in config.0.iter().enumerate() {
+    for (index, repository) in config.repositories.iter().enumerate() {
         let layer = layers.layer(index);
         match &repository.source {
-            Source::Directory(path) => layer.replace(directory(path, repository, None)?.read()),
+            Source::Directory(path) => layer.replace(
+                Directory::open(
+                    path.clone(),
+                    config.realm(repository),
+                    kept(path, place, false)?,
+                )?
+                .read(),
+            ),
             Source::Git(remote) => {
                 receiver(remote, &Pokes::default())?;
-                let read = git_source(remote, repository, place, layer)
+                let read = git_source(remote, config.realm(repository), place, layer)
                     .read_once(agents)
                     .await;
                 if read.is_empty() {
@@ -218,38 +255,32 @@ pub async fn check(
     Ok((layers.snapshot(), reads))
 }
 
-/// `state_dir`: where to keep the last good content, if it is to be kept.
-fn directory(
-    path: &Path,
-    repository: &Repository,
-    state_dir: Option<&Path>,
-) -> Result<Directory, Error> {
-    let kept = match state_dir {
-        None => Kept::default(),
-        Some(state_dir) => {
-            let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-            let name: String = digest
-                .iter()
-                .take(16)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let directory = root(state_dir).join("directories").join(name);
-            Kept::open(directory.clone())
-                .map_err(|source| Error::Directory { directory, source })?
-        }
+/// The last good content of a directory's files, which is kept on if `lasting`.
+fn kept(path: &Path, place: &Place, lasting: bool) -> Result<Kept, Error> {
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let name: String = digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let directory = root(&place.state_dir).join("directories").join(name);
+    let kept = if lasting {
+        Kept::open(directory.clone())
+    } else {
+        Kept::look(directory.clone())
     };
-    Directory::open(path.to_owned(), repository.provider.clone(), kept)
+    kept.map_err(|source| Error::Directory { directory, source })
 }
 
 fn git_source(
     remote: &Arc<git::Remote>,
-    repository: &Repository,
+    realm: Realm,
     place: &Place,
     layer: super::layer::Layer,
 ) -> git::Source {
     git::Source {
         remote: Arc::clone(remote),
-        provider: repository.provider.clone(),
+        realm,
         directory: git::directory_of(&root(&place.state_dir), remote),
         layer,
         metrics: place.metrics.clone(),

@@ -6,6 +6,7 @@ use ci_tunnel::transport::stream::{Receiver, Sender};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::limits::pace::Paced;
 use super::{Slots, live};
 use crate::agents::session::Running;
 use crate::audit::{Ending, Record};
@@ -32,11 +33,23 @@ impl Upgraded {
             }
         };
         let mut counters = Counters::default();
-        let cut = self.live.cut();
+        let cut = self.live.request().cut();
+        let (sender, receiver) = (&mut self.sender, &mut self.receiver);
+        let (reads, writes) = (self.slots.pace(), self.slots.pace());
+        let carry = async {
+            let counters = &mut counters;
+            match reads.zip(writes) {
+                None => splice(io, sender, receiver, counters, Code::Cancelled).await,
+                Some((reads, writes)) => {
+                    let io = Paced::new(io, reads, writes);
+                    splice(io, sender, receiver, counters, Code::Cancelled).await
+                }
+            }
+        };
         let result = tokio::select! {
             biased;
             () = cut.cancelled() => None,
-            result = splice(io, &mut self.sender, &mut self.receiver, &mut counters, Code::Cancelled) => Some(result),
+            result = carry => Some(result),
         };
         self.record
             .sent()
@@ -55,7 +68,7 @@ impl Upgraded {
                 self.record.end(Ending::Broken(error.to_string()), None)
             }
             None => {
-                let why = self.live.why();
+                let why = self.live.request().why();
                 let label = why.as_ref().map_or("cut", |why| why.label).to_owned();
                 self.record
                     .end(Ending::Cut(label), why.map(|why| why.message));

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::client::Client;
 use super::reject::Reject;
 use super::request;
 use crate::audit::{Ending, Record};
@@ -48,6 +49,7 @@ impl Endpoint {
     pub async fn answer(
         &self,
         request: Request<Incoming>,
+        client: &Client,
         record: &mut Record,
     ) -> Result<Response<Bytes>, Reject> {
         if request.method() != Method::POST {
@@ -59,13 +61,11 @@ impl Endpoint {
         if proof.token.is_none() && proof.hub.is_none() && proof.standard.is_none() {
             return Err(Reject::Unsigned(Error::Unsigned));
         }
+        client.may_show_credential()?;
         let _place = self
             .places
             .try_acquire()
-            .map_err(|_| Reject::TooManyRequests {
-                what: "webhooks at a time",
-                retry_after: Duration::from_secs(1),
-            })?;
+            .map_err(|_| Reject::TooManyWebhooks)?;
         let body = read(body).await?;
         self.webhooks
             .take(&proof, &body)

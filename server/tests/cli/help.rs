@@ -56,7 +56,10 @@ const HELP: &[(&str, &str)] = &[
     ("job-token list", "--json"),
     ("job-token revoke", "<ID> --unlisted"),
     ("explain", JOB),
-    ("explain", "<AGENT> --file"),
+    (
+        "explain",
+        "AGENT --request --audit-file --token-file --file --format",
+    ),
     (
         "kubeconfig",
         "--token-file --context --lifetime --json CI_TUNNEL_JOB_TOKEN.",

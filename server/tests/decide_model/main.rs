@@ -29,7 +29,7 @@ impl Entry {
         let environment = job
             .environment
             .as_ref()
-            .map(|environment| environment.name.as_str());
+            .and_then(|environment| environment.name.as_deref());
         let environment_protected = job
             .environment
             .as_ref()
@@ -52,8 +52,12 @@ impl Entry {
                 .filter(|login| known(login))
                 .map(|login| format!("gitlab:user:{login}")),
             "impersonate" => {
-                let environment =
-                    Some(&job.environment.as_ref()?.name).filter(|name| known(name))?;
+                let environment = job
+                    .environment
+                    .as_ref()?
+                    .name
+                    .as_ref()
+                    .filter(|name| known(name))?;
                 let git_ref = job.git_ref.as_ref().filter(|name| known(name))?;
                 Some(format!("{environment}-{git_ref}"))
             }

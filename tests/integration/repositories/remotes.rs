@@ -9,7 +9,7 @@ use super::site::{
     Form, OTHER, PROJECT, SECRET, configuration, get, host, https, push, ready, rig, ssh,
     wait_problem, wait_revision,
 };
-use crate::rig::{AGENT, CONFIG};
+use crate::rig::{AGENT, CONFIG, JOB};
 
 #[tokio::test]
 async fn a_commit_grants_and_revokes_over_ssh() -> Result<()> {
@@ -39,6 +39,18 @@ async fn a_commit_grants_and_revokes_over_ssh() -> Result<()> {
     repository.commit("main", &[]).await?;
     let gone = |status: &Value| super::site::configuration(status, AGENT).is_null();
     rig.tunnel.wait_status("no configuration", gone).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_gives_no_single_files_is_read_as_well() -> Result<()> {
+    let (host, first) = host().await?;
+    host.set_old();
+    let rig = ready(&[ssh(&host)]).await?;
+    let repository = host.repository(PROJECT).await?;
+    let second = repository.commit("main", &[("prod", OTHER)]).await?;
+    assert_eq!(wait_revision(&rig, &first).await?, second);
+    assert_eq!(get(&rig).await?, 403);
     Ok(())
 }
 
@@ -176,7 +188,7 @@ async fn check_says_of_each_repository_whether_it_can_be_read() -> Result<()> {
     );
     let explained = rig
         .tunnel
-        .cli(&["explain", AGENT, "--project", "acme/shop"])
+        .cli(&[&["explain", AGENT], &JOB[..]].concat())
         .await?;
     assert!(explained.starts_with("allowed"), "{explained}");
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +61,8 @@ pub async fn rig(repositories: &[Value]) -> Result<Rig> {
 pub async fn ready(repositories: &[Value]) -> Result<Rig> {
     let rig = rig(repositories).await?;
     // Registered after the server started, so that it is read only now.
-    wait_revision(&rig, "").await?;
+    let read = wait_revision(&rig, "").await;
+    read.with_context(|| rig.tunnel.last_words())?;
     ensure!(get(&rig).await? == 200, "the job is not let in");
     Ok(rig)
 }

@@ -43,6 +43,7 @@ pub(super) async fn serve(
                 state: Arc::clone(&state),
                 allowed: allowed.clone(),
                 channels: HashMap::new(),
+                protocol: String::new(),
             };
             let config = Arc::clone(&config);
             connections.spawn(async move {
@@ -60,6 +61,8 @@ struct Connection {
     state: Arc<State>,
     allowed: PublicKey,
     channels: HashMap<ChannelId, Channel<Msg>>,
+    /// `GIT_PROTOCOL` of the client.
+    protocol: String,
 }
 
 impl Handler for Connection {
@@ -81,6 +84,19 @@ impl Handler for Connection {
         Ok(())
     }
 
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<()> {
+        if name == "GIT_PROTOCOL" && !self.state.is_old() {
+            value.clone_into(&mut self.protocol);
+        }
+        Ok(session.channel_success(channel)?)
+    }
+
     async fn exec_request(
         &mut self,
         id: ChannelId,
@@ -98,6 +114,7 @@ impl Handler for Connection {
                 tokio::spawn(upload_pack(
                     Arc::clone(&self.state),
                     path.to_owned(),
+                    self.protocol.clone(),
                     channel,
                 ));
             }
@@ -107,10 +124,16 @@ impl Handler for Connection {
     }
 }
 
-async fn upload_pack(state: Arc<State>, path: String, channel: Channel<Msg>) -> Result<()> {
+async fn upload_pack(
+    state: Arc<State>,
+    path: String,
+    protocol: String,
+    channel: Channel<Msg>,
+) -> Result<()> {
     state.ask(&path).await;
     let mut child = git()
         .args(["upload-pack", "--strict"])
+        .env("GIT_PROTOCOL", protocol)
         .arg(state.root.join(path.trim_start_matches('/')))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

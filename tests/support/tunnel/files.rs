@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -105,8 +105,31 @@ pub(super) fn emptied(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Runs the server's command line.
+/// Runs the server's command line, which must end well.
 pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<String> {
+    let output = output(program, folder, arguments).await?;
+    ensure!(
+        output.status.success(),
+        "ci-tunnel-server {}: {}\n{}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs the server's command line; its exit code and what it printed.
+pub(super) async fn cli_ran(
+    program: &Path,
+    folder: &Folder,
+    arguments: &[&str],
+) -> Result<(Option<i32>, String)> {
+    let output = output(program, folder, arguments).await?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8(text)?))
+}
+
+async fn output(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<Output> {
     let what = format!("ci-tunnel-server {}", arguments.join(" "));
     let mut command = Command::new(program);
     command
@@ -116,16 +139,7 @@ pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> 
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = within(&what, command.output())
-        .await?
-        .context(what.clone())?;
-    ensure!(
-        output.status.success(),
-        "{what}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
+    within(&what, command.output()).await?.context(what.clone())
 }
 
 /// Where the server says that it listens.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::program::{self, Git};
+use super::program::{self, Git, Printed};
 use crate::access::MAX_FILE;
 
 /// Why nothing could be read.
@@ -19,23 +19,18 @@ pub(super) enum Error {
     NoDefaultBranch,
     #[error("the repository has no branch {0}")]
     NoBranch(String),
+    /// The files that were left out of the fetch can not be had by themselves.
+    #[error("{0}")]
+    Unfetched(#[source] program::Error),
     #[error("git {0} answers with something else than git does")]
     Answer(&'static str),
-}
-
-/// What the remote says is the newest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    pub commit: String,
-    /// In full, as `refs/heads/main`; none where the remote does not tell which branch is its default.
-    pub branch: Option<String>,
 }
 
 /// An agent's file is in the tree, and not usable as it is.
 #[derive(Debug)]
 pub(super) enum Content {
     Text(Vec<u8>),
-    TooLarge(u64),
+    TooLarge(usize),
 }
 
 /// The only ref here.
@@ -81,15 +76,10 @@ fn packs(directory: &Path) -> usize {
     })
 }
 
-/// Asks the remote alone.
-pub(super) async fn head(git: &Git, branch: Option<&str>) -> Result<Head, Error> {
-    let wanted = branch.map_or_else(
-        || "HEAD".to_owned(),
-        |branch| format!("refs/heads/{branch}"),
-    );
-    let answer = git
-        .run(&["ls-remote", "--symref", "origin", &wanted], SHORT)
-        .await?;
+/// Asks the remote alone: which commit is the newest?
+pub(super) async fn head(git: &Git, branch: Option<&str>) -> Result<String, Error> {
+    let wanted = full(branch);
+    let answer = git.run(&["ls-remote", "origin", &wanted], SHORT).await?;
     let head = parse_head(&String::from_utf8_lossy(&answer), &wanted)?;
     head.ok_or_else(|| {
         branch.map_or(Error::NoDefaultBranch, |branch| {
@@ -98,74 +88,88 @@ pub(super) async fn head(git: &Git, branch: Option<&str>) -> Result<Head, Error>
     })
 }
 
+fn full(branch: Option<&str>) -> String {
+    branch.map_or_else(
+        || "HEAD".to_owned(),
+        |branch| format!("refs/heads/{branch}"),
+    )
+}
+
 /// A pattern of ls-remote matches the ends of names, so that others may be among the lines.
-fn parse_head(answer: &str, wanted: &str) -> Result<Option<Head>, Error> {
-    let mut branch = wanted.starts_with("refs/").then(|| wanted.to_owned());
-    let mut commit = None;
+fn parse_head(answer: &str, wanted: &str) -> Result<Option<String>, Error> {
     for line in answer.lines() {
-        let Some((value, name)) = line.split_once('\t') else {
-            return Err(Error::Answer("ls-remote"));
-        };
-        if name != wanted {
-            continue;
-        }
-        match value.strip_prefix("ref: ") {
-            Some(target) => branch = Some(target.to_owned()),
-            None if is_object(value) => commit = Some(value.to_owned()),
-            None => return Err(Error::Answer("ls-remote")),
+        match line.split_once('\t') {
+            Some((commit, name)) if is_object(commit) => {
+                if name == wanted {
+                    return Ok(Some(commit.to_owned()));
+                }
+            }
+            _ => return Err(Error::Answer("ls-remote")),
         }
     }
-    Ok(commit.map(|commit| Head { commit, branch }))
+    Ok(None)
 }
 
 pub(super) fn is_object(id: &str) -> bool {
     matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Fetches the newest commit with its trees, without content; which commit that is by now.
-pub(super) async fn fetch(git: &Git, branch: Option<&str>) -> Result<String, Error> {
-    let wanted = branch.map_or_else(
-        || "HEAD".to_owned(),
-        |branch| format!("refs/heads/{branch}"),
-    );
-    let refspec = format!("+{wanted}:{REF}");
-    let fetch = [
-        "fetch",
-        "--quiet",
-        "--depth=1",
-        "--no-tags",
-        "--no-write-fetch-head",
-        "--refmap=",
-        "--filter=blob:none",
-        "origin",
-        &refspec,
-    ];
+/// Fetches the newest commit with its trees, `filtered` if without content; which commit that is by now.
+pub(super) async fn fetch(
+    git: &Git,
+    branch: Option<&str>,
+    filtered: bool,
+) -> Result<String, Error> {
+    let refspec = format!("+{}:{REF}", full(branch));
+    let mut fetch = vec!["fetch", "--quiet", "--depth=1", "--no-tags", "--refmap="];
+    if filtered {
+        fetch.push("--filter=blob:none");
+    }
+    fetch.extend(["origin", &refspec]);
     git.run(&fetch, SHORT).await?;
-    let commit = git
-        .run(
-            &["rev-parse", "--verify", &format!("{REF}^{{commit}}")],
-            SHORT,
-        )
-        .await?;
-    let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-    if is_object(&commit) {
-        Ok(commit)
-    } else {
-        Err(Error::Answer("rev-parse"))
+    let fetched = git.directory().join("FETCH_HEAD");
+    let fetched = tokio::fs::read_to_string(&fetched).await;
+    let fetched = fetched.map_err(|source| Error::Directory {
+        path: git.directory().to_owned(),
+        source,
+    })?;
+    match fetched.split(['\t', '\n']).next() {
+        Some(commit) if is_object(commit) => Ok(commit.to_owned()),
+        _ => Err(Error::Answer("fetch")),
     }
 }
 
 /// A file's content, if it is not too large. A remote that filters is asked for it now.
 pub(super) async fn content(git: &Git, blob: &str) -> Result<Content, Error> {
-    let size = git.run(&["cat-file", "-s", blob], SHORT).await?;
-    let size = String::from_utf8_lossy(&size).trim().parse::<u64>();
-    let size = size.map_err(|_| Error::Answer("cat-file"))?;
-    if size > MAX_FILE as u64 {
+    let asked = format!("{blob}\n");
+    // The head of git's answer is shorter than what is added here.
+    let printed = git
+        .feed(&["cat-file", "--batch"], &asked, MAX_FILE + 256)
+        .await;
+    let printed = printed.map_err(|error| match error {
+        error @ program::Error::Failed { .. } => Error::Unfetched(error),
+        error => Error::Git(error),
+    })?;
+    let (Printed::All(output) | Printed::Begin(output)) = &printed;
+    let size = size(output).ok_or(Error::Answer("cat-file"))?;
+    if size > MAX_FILE {
         return Ok(Content::TooLarge(size));
     }
+    let begin = output
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let content = output.get(begin..begin + size);
     Ok(Content::Text(
-        git.run(&["cat-file", "blob", blob], MAX_FILE).await?,
+        content.ok_or(Error::Answer("cat-file"))?.to_vec(),
     ))
+}
+
+/// The size in `<object> blob <size>`, the first line.
+fn size(output: &[u8]) -> Option<usize> {
+    let line = output.split(|byte| *byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split(' ').skip(1);
+    (words.next()? == "blob").then(|| words.next()?.parse().ok())?
 }
 
 #[cfg(test)]
@@ -176,22 +180,30 @@ mod tests {
     const B: &str = "2222222222222222222222222222222222222222";
 
     #[test]
-    fn reads_which_branch_is_the_default() {
-        let answer = format!("ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{B}\trefs/remotes/x/HEAD\n");
-        let head = parse_head(&answer, "HEAD").unwrap().unwrap();
-        assert_eq!(
-            (head.commit.as_str(), head.branch.as_deref()),
-            (A, Some("refs/heads/main"))
-        );
+    fn reads_which_commit_is_the_newest() {
+        let answer = format!("{A}\tHEAD\n{B}\trefs/remotes/x/HEAD\n");
+        assert_eq!(parse_head(&answer, "HEAD").unwrap().unwrap(), A);
         let answer = format!("{B}\trefs/heads/x/refs/heads/main\n{A}\trefs/heads/main\n");
-        let head = parse_head(&answer, "refs/heads/main").unwrap().unwrap();
-        assert_eq!(
-            (head.commit.as_str(), head.branch.as_deref()),
-            (A, Some("refs/heads/main"))
-        );
+        let found = parse_head(&answer, "refs/heads/main").unwrap();
+        assert_eq!(found.unwrap(), A);
         assert_eq!(parse_head("", "HEAD").unwrap(), None);
         for bad in ["<html>", "x\tHEAD", "--upload-pack=x\tHEAD"] {
             assert!(parse_head(bad, "HEAD").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_how_large_a_file_is() {
+        assert_eq!(
+            size(format!("{A} blob 12\nci_access: {{").as_bytes()),
+            Some(12)
+        );
+        for bad in [
+            format!("{A} missing\n"),
+            format!("{A} tree 12\n"),
+            String::new(),
+        ] {
+            assert_eq!(size(bad.as_bytes()), None, "{bad}");
         }
     }
 }

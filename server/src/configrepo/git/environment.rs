@@ -34,19 +34,25 @@ const SETTINGS: &[(&str, &str)] = &[
     ("init.templateDir", ""),
     ("maintenance.auto", "false"),
     ("protocol.version", "2"),
-    ("remote.origin.partialclonefilter", "blob:none"),
-    ("remote.origin.promisor", "true"),
     ("submodule.recurse", "false"),
 ];
+/// What is not there is fetched when it is asked for.
+const FILTERED: &[(&str, &str)] = &[
+    ("remote.origin.partialclonefilter", "blob:none"),
+    ("remote.origin.promisor", "true"),
+];
 
-/// The whole environment for the repository at `url`.
+/// The whole environment for the repository at `url`; `filtered` if only what is needed is fetched of it.
 pub(super) fn of(
     remote: &Remote,
     url: &str,
     home: &Path,
+    filtered: bool,
 ) -> Result<Vec<(OsString, OsString)>, SecretError> {
+    let filter = if filtered { FILTERED } else { &[] };
     let mut settings: Vec<(String, OsString)> = SETTINGS
         .iter()
+        .chain(filter)
         .map(|(key, value)| ((*key).to_owned(), OsString::from(value)))
         .collect();
     settings.push(("remote.origin.url".to_owned(), url.into()));
@@ -170,7 +176,13 @@ mod tests {
     fn a_token_stands_in_the_header_of_its_origin_alone() {
         let yaml = "{url: 'https://h:8443/{project}.git', username: bot, password: s3cret}";
         let remote: Remote = ci_tunnel::config::load::from_str(yaml, "f.yaml").unwrap();
-        let environment = of(&remote, "https://h:8443/a.git", Path::new("/nonexistent")).unwrap();
+        let environment = of(
+            &remote,
+            "https://h:8443/a.git",
+            Path::new("/nonexistent"),
+            true,
+        )
+        .unwrap();
         let value = |wanted: &str| {
             let found = environment.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.to_str().unwrap().to_owned())

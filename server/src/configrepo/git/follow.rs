@@ -11,7 +11,7 @@ use super::PARALLEL;
 use super::project::{News, Project};
 use crate::configrepo::layer::Layer;
 use crate::identity::{AgentName, ProjectPath};
-use crate::metrics::{FetchLabels, Metrics, RepositoryLabels};
+use crate::metrics::{LookLabels, Metrics, RepositoryLabels};
 
 /// What the tasks of one remote's projects share.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) async fn follow(
         let places = if poked { &shared.poked } else { &shared.polls };
         let failed = {
             let _place = places.acquire().await;
-            let result = project.update(&wanted).await;
+            let result = project.update(&wanted, poked).await;
             shared.count(&project, result.as_ref().ok().copied());
             result.is_err()
         };
@@ -115,7 +115,7 @@ impl Shared {
             Some(News::Read) => "read",
             None => "failed",
         };
-        let labels = FetchLabels {
+        let labels = LookLabels {
             repository: self.remote.clone(),
             outcome,
         };

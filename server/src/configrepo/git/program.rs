@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 /// Why a run gave nothing.
@@ -39,6 +39,14 @@ impl std::fmt::Debug for Git {
     }
 }
 
+/// What a run printed.
+#[derive(Debug)]
+pub(super) enum Printed {
+    All(Vec<u8>),
+    /// There was more.
+    Begin(Vec<u8>),
+}
+
 /// Bytes of git's complaints that are looked at.
 const MAX_COMPLAINT: u64 = 16 * 1024;
 
@@ -62,30 +70,39 @@ impl Git {
 
     /// Runs it to its end; what it prints, if that is no more than `limit` bytes.
     pub(super) async fn run(&self, arguments: &[&str], limit: usize) -> Result<Vec<u8>, Error> {
-        let command = arguments.first().copied().unwrap_or_default();
-        let (mut child, group) = self.spawn(arguments)?;
-        let ended = tokio::time::timeout(self.timeout, end(&mut child, limit)).await;
-        let Ok(ended) = ended else {
-            drop(group);
-            return Err(Error::Timeout {
-                command: command.to_owned(),
-                after: self.timeout,
-            });
-        };
-        let (output, complaint) = ended.map_err(Error::Start)?;
-        if output.len() > limit {
-            return Err(Error::TooMuch {
-                command: command.to_owned(),
+        match self.feed(arguments, "", limit).await? {
+            Printed::All(output) => Ok(output),
+            Printed::Begin(_) => Err(Error::TooMuch {
+                command: arguments.first().copied().unwrap_or_default().to_owned(),
                 limit,
-            });
+            }),
         }
-        let status = child.wait().await.map_err(Error::Start)?;
+    }
+
+    /// Runs it with this as its input. Once it has printed more than `limit` bytes, it is ended.
+    pub(super) async fn feed(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        limit: usize,
+    ) -> Result<Printed, Error> {
+        let command = || arguments.first().copied().unwrap_or_default().to_owned();
+        let (mut child, group) = self.spawn(arguments)?;
+        let ended = tokio::time::timeout(self.timeout, end(&mut child, input, limit)).await;
+        let ended = ended.map_err(|_| Error::Timeout {
+            command: command(),
+            after: self.timeout,
+        })?;
+        let (output, complaint, status) = ended.map_err(Error::Start)?;
+        let Some(status) = status else {
+            return Ok(Printed::Begin(output));
+        };
         group.ended();
         if status.success() {
-            return Ok(output);
+            return Ok(Printed::All(output));
         }
         Err(Error::Failed {
-            command: command.to_owned(),
+            command: command(),
             message: explain(&complaint, &status.to_string()),
         })
     }
@@ -98,7 +115,7 @@ impl Git {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("GIT_DIR", &self.directory)
             .current_dir(&self.directory)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -109,14 +126,35 @@ impl Git {
     }
 }
 
-/// Reads what it prints, one byte over the limit at most, and what it complains of.
-async fn end(child: &mut Child, limit: usize) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+/// What it prints, one byte over the limit at most, what it complains of, and its status; none where it prints more.
+async fn end(
+    child: &mut Child,
+    input: &str,
+    limit: usize,
+) -> std::io::Result<(Vec<u8>, Vec<u8>, Option<ExitStatus>)> {
+    if let Some(mut stdin) = child.stdin.take() {
+        // It may have ended already; its status says why.
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (output, complaint) = tokio::join!(
-        read(stdout, limit as u64 + 1, false),
-        read(stderr, MAX_COMPLAINT, true)
-    );
-    Ok((output?, complaint?))
+    let output = read(stdout, limit as u64 + 1, false);
+    let complaint = read(stderr, MAX_COMPLAINT, true);
+    let mut output = std::pin::pin!(output);
+    let mut complaint = std::pin::pin!(complaint);
+    let (output, complaint) = tokio::select! {
+        output = &mut output => {
+            let output = output?;
+            if output.len() > limit {
+                return Ok((output, Vec::new(), None));
+            }
+            (output, complaint.await?)
+        }
+        complaint = &mut complaint => (output.await?, complaint?),
+    };
+    if output.len() > limit {
+        return Ok((output, complaint, None));
+    }
+    Ok((output, complaint, Some(child.wait().await?)))
 }
 
 async fn read(
@@ -186,6 +224,10 @@ const HINTS: &[(&str, &str)] = &[
     (
         "returned error: 30",
         "the remote redirects elsewhere: write the url that it leads to",
+    ),
+    (
+        "couldn't find remote ref",
+        "the repository has no such branch, or no commit on its default branch",
     ),
     (
         "not found",

@@ -1,5 +1,6 @@
 //! One project's repository: asked for news, read when there are any, and what is known of it told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use super::remote::Remote;
 use super::state::{Known, State, too_large};
 use super::tree::{self, Found};
 use crate::access::Rules;
-use crate::configrepo::AgentRules;
+use crate::configrepo::realm::Realm;
+use crate::configrepo::{AgentRules, file};
 use crate::identity::{AgentName, ProjectPath};
 
 /// A project and what is known of its repository.
@@ -20,12 +22,15 @@ use crate::identity::{AgentName, ProjectPath};
 pub(super) struct Project {
     pub path: ProjectPath,
     pub remote: Arc<Remote>,
-    pub provider: Option<String>,
+    pub realm: Realm,
     pub state: State,
     /// Why the last attempt to read it failed.
     pub unreachable: Option<String>,
     /// Holds the clone and the state.
     directory: PathBuf,
+    /// Whether only what is needed is fetched: not from hosts that give no single files (git's protocol before version 2,
+    /// say).
+    filtered: bool,
 }
 
 /// How an attempt to read it ended well.
@@ -34,6 +39,9 @@ pub(super) enum News {
     None,
     Read,
 }
+
+/// A file's rules and its content, or why there are none.
+pub(super) type Parsed = Result<(Rules, Vec<u8>), String>;
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,18 +57,19 @@ impl Project {
     pub(super) fn open(
         path: ProjectPath,
         remote: Arc<Remote>,
-        provider: Option<String>,
+        realm: Realm,
         directory: PathBuf,
     ) -> Self {
         let url = remote.url.of(&path);
-        let state = State::load(&directory, |name| label(&url, name));
+        let state = State::load(&directory, &realm, |name| label(&url, name));
         Self {
             path,
             remote,
-            provider,
+            realm,
             state,
             unreachable: None,
             directory,
+            filtered: true,
         }
     }
 
@@ -71,9 +80,13 @@ impl Project {
             .all(|name| self.state.agents.contains_key(name))
     }
 
-    /// Asks for news, and reads them. After a failure all that was known stays.
-    pub(super) async fn update(&mut self, names: &[AgentName]) -> Result<News, Error> {
-        let result = self.try_update(names).await;
+    /// Asks for news, and reads them; they are `likely` when a webhook told. After a failure all that was known stays.
+    pub(super) async fn update(
+        &mut self,
+        names: &[AgentName],
+        likely: bool,
+    ) -> Result<News, Error> {
+        let result = self.try_update(names, likely).await;
         let failure = result
             .as_ref()
             .err()
@@ -92,35 +105,100 @@ impl Project {
         result
     }
 
-    async fn try_update(&mut self, names: &[AgentName]) -> Result<News, Error> {
+    async fn try_update(&mut self, names: &[AgentName], likely: bool) -> Result<News, Error> {
         let git = self.git()?;
         clone::open(&git).await?;
-        let branch = self.remote.branch.as_deref();
-        let head = clone::head(&git, branch).await?;
-        if self.state.knows(&head.commit, names) {
-            self.state.branch = head.branch;
+        // To ask first is worth it only where the answer is no.
+        if !likely && self.is_known(names) {
+            let head = clone::head(&git, self.remote.branch.as_deref()).await?;
+            if self.state.knows(&head, names) {
+                return Ok(News::None);
+            }
+        }
+        let (commit, agents) = match self.read(&git, names).await {
+            Err(clone::Error::Unfetched(error)) if self.filtered => {
+                tracing::info!(project = %self.path, %error, "the remote gives no single files: all are fetched");
+                self.filtered = false;
+                let git = self.git()?;
+                clone::open(&git).await?;
+                self.read(&git, names).await?
+            }
+            read => read?,
+        };
+        if self.state.knows(&commit, names) {
             return Ok(News::None);
         }
-        let read = read(&git, &self.state, branch, names, &self.url()).await;
-        let (commit, agents) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                // The remote answers, so something may be wrong with the clone; a new one costs little.
-                let _ = clone::discard(git.directory()).await;
-                return Err(error.into());
-            }
-        };
         self.state = State {
             commit: Some(commit),
-            branch: head.branch,
             agents,
         };
         self.save().await;
         Ok(News::Read)
     }
 
+    /// The files of these agents in the newest commit, over what was known of them.
+    async fn read(
+        &self,
+        git: &Git,
+        names: &[AgentName],
+    ) -> Result<(String, BTreeMap<AgentName, Known>), clone::Error> {
+        let read = self.try_read(git, names).await;
+        if let Err(error) = &read
+            && (self.unreachable.is_some() || matches!(error, clone::Error::Unfetched(_)))
+        {
+            // The second time something may be wrong with the clone; a new one costs little.
+            let _ = clone::discard(git.directory()).await;
+        }
+        read
+    }
+
+    async fn try_read(
+        &self,
+        git: &Git,
+        names: &[AgentName],
+    ) -> Result<(String, BTreeMap<AgentName, Known>), clone::Error> {
+        let branch = self.remote.branch.as_deref();
+        let commit = clone::fetch(git, branch, self.filtered).await?;
+        let files = tree::files(git, &commit, names).await?;
+        let mut agents = BTreeMap::new();
+        for (name, found) in names.iter().zip(files) {
+            let mut known = self.state.agents.get(name).cloned().unwrap_or_default();
+            let label = label(&self.url(), name);
+            if known.is(&found) {
+                known.seen_in(&commit);
+            } else {
+                match found {
+                    Found::Nothing => known = Known::default(),
+                    Found::Refused { blob, path } => {
+                        known.refuse(blob, format!("{label}: {path} is a link or not a file"));
+                    }
+                    Found::File { blob } => match clone::content(git, &blob).await? {
+                        Content::TooLarge(size) => known.refuse(blob, too_large(&label, size)),
+                        Content::Text(content) => {
+                            known.read(blob, &commit, self.parsed(content, &label).await);
+                        }
+                    },
+                }
+                announce(&known, &label, &commit);
+            }
+            agents.insert(name.clone(), known);
+        }
+        Ok((commit, agents))
+    }
+
+    /// A large file takes a while, which others need not wait for.
+    async fn parsed(&self, content: Vec<u8>, label: &str) -> Parsed {
+        let (realm, label) = (self.realm.clone(), label.to_owned());
+        let parse = move || Ok((file::parse(&realm, &content, &label)?, content));
+        match tokio::task::spawn_blocking(parse).await {
+            Ok(parsed) => parsed,
+            Err(error) => std::panic::resume_unwind(Box::new(error)),
+        }
+    }
+
     fn git(&self) -> Result<Git, Error> {
-        let environment = environment::of(&self.remote, &self.url(), &self.directory)?;
+        let environment =
+            environment::of(&self.remote, &self.url(), &self.directory, self.filtered)?;
         let clone = self.directory.join("repository.git");
         Ok(Git::new(&clone, environment, self.remote.timeout))
     }
@@ -162,64 +240,9 @@ impl Project {
                 .map(|good| short(&good.commit).to_owned())
                 .unwrap_or_default(),
             commit: good.map(|good| good.commit.clone()),
-            provider: self.provider.clone(),
+            provider: self.realm.provider.clone(),
             problem,
         })
-    }
-}
-
-/// The files of these agents in the newest commit, over what was known of them.
-async fn read(
-    git: &Git,
-    before: &State,
-    branch: Option<&str>,
-    names: &[AgentName],
-    url: &str,
-) -> Result<(String, std::collections::BTreeMap<AgentName, Known>), clone::Error> {
-    let commit = clone::fetch(git, branch).await?;
-    let files = tree::files(git, &commit, names).await?;
-    let mut agents = std::collections::BTreeMap::new();
-    for (name, found) in names.iter().zip(files) {
-        let mut known = before.agents.get(name).cloned().unwrap_or_default();
-        let label = label(url, name);
-        if known.is(&found) {
-            known.seen_in(&commit);
-        } else {
-            match found {
-                Found::Nothing => known = Known::default(),
-                Found::Refused { blob, path } => {
-                    known.refuse(blob, format!("{label}: {path} is a link or not a file"));
-                }
-                Found::File { blob } => match clone::content(git, &blob).await? {
-                    Content::TooLarge(size) => known.refuse(blob, too_large(&label, size)),
-                    Content::Text(content) => {
-                        known = parsed(known, blob, &commit, content, &label).await
-                    }
-                },
-            }
-            announce(&known, &label, &commit);
-        }
-        agents.insert(name.clone(), known);
-    }
-    Ok((commit, agents))
-}
-
-/// A large file takes a while, which others need not wait for.
-async fn parsed(
-    mut known: Known,
-    blob: String,
-    commit: &str,
-    content: Vec<u8>,
-    label: &str,
-) -> Known {
-    let (commit, label) = (commit.to_owned(), label.to_owned());
-    let parse = move || {
-        known.read(blob, &commit, &content, &label);
-        known
-    };
-    match tokio::task::spawn_blocking(parse).await {
-        Ok(known) => known,
-        Err(error) => std::panic::resume_unwind(Box::new(error)),
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::project::Parsed;
 use super::tree::Found;
 use crate::access::{MAX_FILE, Rules};
 use crate::configrepo::file;
+use crate::configrepo::realm::Realm;
 use crate::identity::AgentName;
 
 /// What was last read of a project's repository.
@@ -17,8 +19,6 @@ use crate::identity::AgentName;
 pub(super) struct State {
     /// The commit whose files are known; none: never read.
     pub commit: Option<String>,
-    /// Where that commit came from.
-    pub branch: Option<String>,
     /// By agent. One that is not here was never looked for.
     pub agents: BTreeMap<AgentName, Known>,
 }
@@ -54,22 +54,25 @@ pub(super) fn forget(directory: &Path) {
 
 impl State {
     /// What an earlier process left in `directory`. What can not be used is as if it were not there.
-    pub(super) fn load(directory: &Path, label: impl Fn(&AgentName) -> String) -> Self {
+    pub(super) fn load(
+        directory: &Path,
+        realm: &Realm,
+        label: impl Fn(&AgentName) -> String,
+    ) -> Self {
         let Ok(text) = std::fs::read(directory.join(FILE)) else {
             return Self::default();
         };
         let mut state: Self = serde_json::from_slice(&text).unwrap_or_default();
         for (name, known) in &mut state.agents {
             if let Some(good) = &mut known.good {
-                match file::parse(good.content.as_bytes(), &label(name)) {
+                match file::parse(realm, good.content.as_bytes(), &label(name)) {
                     Ok(rules) => good.rules = Arc::new(rules),
-                    Err(problem) => {
-                        (known.good, known.blob) = (None, None);
-                        known.problem = Some(problem);
-                        // Read it again, whatever the commit.
-                        state.commit = None;
-                    }
+                    Err(problem) => (known.good, known.problem) = (None, Some(problem)),
                 }
+            }
+            if known.problem.is_some() {
+                // It may be none to this process: read it again, whatever the commit.
+                (known.blob, state.commit) = (None, None);
             }
         }
         state
@@ -93,7 +96,7 @@ impl Known {
     /// Whether this is what is known of already, so that its content need not be read.
     pub(super) fn is(&self, found: &Found) -> bool {
         match found {
-            Found::Nothing => false,
+            Found::Nothing => self.blob.is_none() && self.problem.is_none(),
             Found::File { blob } | Found::Refused { blob, .. } => self.blob.as_ref() == Some(blob),
         }
     }
@@ -111,14 +114,14 @@ impl Known {
     }
 
     /// A file's content.
-    pub(super) fn read(&mut self, blob: String, commit: &str, content: &[u8], label: &str) {
-        match file::parse(content, label) {
-            Ok(rules) => {
+    pub(super) fn read(&mut self, blob: String, commit: &str, parsed: Parsed) {
+        match parsed {
+            Ok((rules, content)) => {
                 self.blob = Some(blob);
                 self.problem = None;
                 self.good = Some(Good {
                     commit: commit.to_owned(),
-                    content: String::from_utf8_lossy(content).into_owned(),
+                    content: String::from_utf8_lossy(&content).into_owned(),
                     rules: Arc::new(rules),
                 });
             }
@@ -128,6 +131,6 @@ impl Known {
 }
 
 /// What is wrong with a file of this size.
-pub(super) fn too_large(label: &str, size: u64) -> String {
+pub(super) fn too_large(label: &str, size: usize) -> String {
     format!("{label}: {size} bytes, {MAX_FILE} at most")
 }

@@ -3,14 +3,22 @@
 use ci_tunnel::config::load;
 use tempfile::TempDir;
 
+use super::project::Parsed;
 use super::state::{Known, State};
 use super::tree::Found;
 use super::{Pokes, Remote};
+use crate::configrepo::file;
+use crate::configrepo::realm::Realm;
 
 const GOOD: &str = "ci_access: {projects: [{id: acme/app}]}";
 
 fn remote(yaml: &str) -> Result<Remote, String> {
     load::from_str(yaml, "f.yaml").map_err(|error| error.to_string())
+}
+
+fn parsed(content: &[u8]) -> Parsed {
+    let rules = file::parse(&Realm::default(), content, "prod")?;
+    Ok((rules, content.to_vec()))
 }
 
 #[test]
@@ -103,16 +111,17 @@ fn the_last_good_content_is_there_at_the_next_start() {
         ..State::default()
     };
     let mut known = Known::default();
-    known.read("1".repeat(40), &"a".repeat(40), GOOD.as_bytes(), "prod");
-    known.read("2".repeat(40), &"b".repeat(40), b"ci_access: [", "prod");
+    known.read("1".repeat(40), &"a".repeat(40), parsed(GOOD.as_bytes()));
+    known.read("2".repeat(40), &"b".repeat(40), parsed(b"ci_access: ["));
     assert!(known.problem.is_some());
     state.agents.insert(prod, known);
     state.agents.insert(test, Known::default());
     state.save(directory.path()).unwrap();
 
-    let mut loaded = State::load(directory.path(), ToString::to_string);
+    let mut loaded = State::load(directory.path(), &Realm::default(), ToString::to_string);
     let names: Vec<_> = loaded.agents.keys().cloned().collect();
-    assert!(loaded.knows(&"a".repeat(40), &names));
+    // What could not be used is looked at again, by a program that may know better.
+    assert!(!loaded.knows(&"a".repeat(40), &names));
     let known = loaded.agents.remove(&names[0]).unwrap();
     assert_eq!(known.good.unwrap().commit, "a".repeat(40));
     assert!(known.problem.unwrap().starts_with("prod:"));
@@ -121,7 +130,7 @@ fn the_last_good_content_is_there_at_the_next_start() {
     // Of a disk that was full.
     std::fs::write(directory.path().join("state.json"), "{\"commit\": \"a").unwrap();
     assert!(
-        State::load(directory.path(), ToString::to_string)
+        State::load(directory.path(), &Realm::default(), ToString::to_string)
             .commit
             .is_none()
     );
@@ -134,7 +143,7 @@ fn a_file_that_did_not_change_is_of_the_newest_commit() {
         blob: "1".repeat(40),
     };
     assert!(!known.is(&found));
-    known.read("1".repeat(40), "first", GOOD.as_bytes(), "prod");
+    known.read("1".repeat(40), "first", parsed(GOOD.as_bytes()));
     assert!(known.is(&found));
     known.seen_in("second");
     assert_eq!(known.good.as_ref().unwrap().commit, "second");

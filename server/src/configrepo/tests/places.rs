@@ -1,15 +1,15 @@
 //! Several places together: which wins, what is known at the next start, and that changes arrive.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::{GOOD, agent, open, read, reopen, write};
-use crate::access::decide;
+use crate::access::{Rules, decide};
 use crate::agents::directory::Agents;
 use crate::configrepo::kept::Kept;
 use crate::configrepo::layer::Layers;
@@ -17,18 +17,20 @@ use crate::configrepo::{Config, Error, Place, Repository, Source, Watcher, known
 use crate::identity::{Agent, AgentId};
 use crate::metrics::Metrics;
 
-fn config(roots: &[&TempDir]) -> Config {
-    let repository = |root: &&TempDir| Repository {
-        source: Source::Directory(root.path().to_owned()),
+pub(super) fn config(roots: &[&Path]) -> Config {
+    let repositories = roots.iter().map(|root| Repository {
+        source: Source::Directory(root.to_path_buf()),
         provider: Some("gitlab".to_owned()),
-    };
-    Config(roots.iter().map(repository).collect())
+    });
+    let mut config = Config::default();
+    config.repositories.extend(repositories);
+    config
 }
 
-fn place(state_dir: &TempDir) -> Place {
+pub(super) fn place(state_dir: &TempDir) -> Place {
     Place {
         state_dir: state_dir.path().to_owned(),
-        metrics: Metrics::new(&mut Registry::default()),
+        metrics: Metrics::unread(),
     }
 }
 
@@ -40,7 +42,7 @@ fn the_first_of_several_roots_wins() {
     write(second.path(), "acme/infra", "test", GOOD);
     let state = TempDir::new().unwrap();
     let snapshot = known(
-        &config(&[&first, &second]),
+        &config(&[first.path(), second.path()]),
         &place(&state),
         &Agents::default(),
     )
@@ -100,7 +102,7 @@ fn kept_content_that_was_cut_short_is_not_used() {
 fn until_a_repository_was_read_nobody_is_let_in() {
     let yaml = "{url: 'https://h/{project}.git', projects: [acme]}";
     let remote = ci_tunnel::config::load::from_str(yaml, "f.yaml").unwrap();
-    let layers = Layers::new([Some(Arc::new(remote)), None].into_iter());
+    let layers = Layers::new([Some(Arc::new(remote)), None].into_iter(), Rules::default());
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
     write(root.path(), "other/infra", "prod", GOOD);
@@ -136,7 +138,7 @@ async fn the_end_of_a_task_is_noticed() {
     let root = TempDir::new().unwrap();
     let state = TempDir::new().unwrap();
     let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
-    let (_snapshots, watcher) = watch(&config(&[&root]), &place(&state), receiver)
+    let (_snapshots, watcher) = watch(&config(&[root.path()]), &place(&state), receiver)
         .await
         .unwrap();
     assert!(watcher.is_alive());
@@ -156,7 +158,7 @@ async fn a_change_arrives() {
     write(root.path(), "acme/infra", "prod", GOOD);
     let state = TempDir::new().unwrap();
     let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
-    let (mut snapshots, _watcher) = watch(&config(&[&root]), &place(&state), receiver)
+    let (mut snapshots, _watcher) = watch(&config(&[root.path()]), &place(&state), receiver)
         .await
         .unwrap();
     let provider = agent(&snapshots.borrow(), "acme/infra", "prod")
@@ -184,7 +186,7 @@ async fn a_change_arrives() {
 async fn a_missing_directory_is_an_error() {
     let root = TempDir::new().unwrap();
     let state = TempDir::new().unwrap();
-    let config = config(&[&root]);
+    let config = config(&[root.path()]);
     drop(root);
     let (_agents, receiver) = tokio::sync::watch::channel(Arc::default());
     let watched = watch(&config, &place(&state), receiver).await;
