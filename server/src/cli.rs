@@ -26,10 +26,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agents::directory::Directory;
 use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
-use crate::configrepo;
+use crate::configrepo::{self, Snapshot};
+use crate::metrics::Metrics;
 use crate::proxy;
 use crate::store::Store;
 
@@ -213,15 +215,22 @@ fn cannot_tell(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// The rules that a running server has in force, as far as files tell.
+fn known(config: &Config, directory: &Directory) -> Result<Snapshot, configrepo::Error> {
+    let place = app::repositories_place(config, &Metrics::unread());
+    let agents = directory.changes().borrow().clone();
+    configrepo::known(&config.config_repositories, &place, &agents)
+}
+
 async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(&config.state_dir).await?;
     let (directory, _changes) = app::follow::agents(&store).await?;
-    let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
+    let rules = known(config, &directory)?;
     let authenticator = Authenticator::new(config.authn.clone(), store).await?;
     let identity = app::identity(config)?;
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;
-    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
+    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules);
     kubeconfig::run(
         args,
         &authenticator,
