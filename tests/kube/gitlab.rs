@@ -37,7 +37,12 @@ impl Place {
             return Ok(None);
         };
         // What the owner of the cluster gives to whoever deploys to production.
-        grant(cluster, "gitlab:project_env_tier:7:production", "cluster-admin").await?;
+        grant(
+            cluster,
+            "gitlab:project_env_tier:7:production",
+            "cluster-admin",
+        )
+        .await?;
         let folder = tempfile::tempdir()?;
         let gitlab = Issuer::gitlab().await?;
         let provider = json!({
@@ -152,7 +157,9 @@ async fn kubectl_works_and_the_job_is_who_gitlab_says() -> Result<()> {
         }
 
         let make = ["create", "configmap", "made-by-a-job", "--from-literal=a=b"];
-        place.run(&kubectl, &[&[CONTEXT], &make[..]].concat()).await?;
+        place
+            .run(&kubectl, &[&[CONTEXT], &make[..]].concat())
+            .await?;
         let read = ["get", "configmap", "made-by-a-job", "-o=jsonpath={.data.a}"];
         // Without a namespace: GitLab's context has it.
         let read = place.run(&kubectl, &[&[CONTEXT], &read[..]].concat());
@@ -186,7 +193,13 @@ async fn a_watch_ends_with_the_job() -> Result<()> {
     };
     let (token, file) = place.start(Some("default"))?;
     let kubectl = place.tunnel.kubectl(&file)?;
-    let watch = [CONTEXT, "get", "configmaps", "--watch", "--output-watch-events"];
+    let watch = [
+        CONTEXT,
+        "get",
+        "configmaps",
+        "--watch",
+        "--output-watch-events",
+    ];
     let mut child = place.command(&kubectl, &watch).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("piped")?).lines();
     let soon = Duration::from_secs(30);

@@ -80,9 +80,7 @@ impl Proxy {
             }
             Change::Tokens => {
                 let mut all = self.live.all();
-                all.retain(|request| {
-                    request.who.is_told_of() || lost(&request.who).is_some()
-                });
+                all.retain(|request| request.who.is_told_of() || lost(&request.who).is_some());
                 all
             }
         };
