@@ -51,7 +51,7 @@ async fn run(place: &Place, given: &[(&str, &str)], request: Option<&str>) -> Re
 }
 
 /// GitHub's endpoint: the job's own token in exchange for an ID token for the audience.
-fn serve_tokens(place: &Place, git_ref: &str) {
+pub(super) fn serve_tokens(place: &Place, git_ref: &str) {
     let token = place
         .issuer
         .token()
