@@ -79,36 +79,22 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_wait_get_the_one_answer() {
-        let flights = Arc::new(Flights::default());
+        let flights = Flights::default();
         let (asked, gate) = (AtomicUsize::new(0), tokio::sync::Semaphore::new(0));
-        let ask = || async {
-            asked.fetch_add(1, Ordering::Relaxed);
-            let _ = gate.acquire().await;
-            refused()
+        let join = async || {
+            let flight = flights.join([7; 32]);
+            let ask = async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let _ = gate.acquire().await;
+                refused()
+            };
+            flight.land(ask).await.map(drop)
         };
-        let parts: Vec<_> = (0..10).map(|_| flights.join([7; 32])).collect();
-        let waiting = futures(parts.iter().map(|part| part.land(ask())));
         let open = async { gate.add_permits(1) };
-        let (outcomes, ()) = tokio::join!(waiting, open);
+        let (one, two, three, ()) = tokio::join!(join(), join(), join(), open);
+        assert_eq!([one, two, three], [(); 3].map(|()| Err(Error::Unknown)));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        assert!(
-            outcomes
-                .iter()
-                .all(|outcome| *outcome == Err(Error::Unknown))
-        );
-        drop(parts);
         assert!(flights.under_way.lock().unwrap().is_empty());
-    }
-
-    /// In turn: the first is polled to its end while the others wait for the same.
-    async fn futures(
-        all: impl Iterator<Item = impl Future<Output = Outcome>>,
-    ) -> Vec<Result<(), Error>> {
-        let mut outcomes = Vec::new();
-        for one in all {
-            outcomes.push(one.await.map(drop));
-        }
-        outcomes
     }
 
     #[tokio::test]
