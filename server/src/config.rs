@@ -197,11 +197,13 @@ impl Config {
         if !(1..=1024).contains(&self.threads) {
             return Err(Error::Threads(self.threads));
         }
-        let connections = self.kubernetes_api.max_connections == 0;
-        let sessions = self.agents.max_sessions == 0;
-        let zero = connections.then_some("kubernetes_api.max_connections");
-        let zero = zero.or(sessions.then_some("agents.max_sessions"));
-        match zero.or(self.timeouts.zero()) {
+        if self.kubernetes_api.max_connections == 0 {
+            return Err(Error::Zero("kubernetes_api.max_connections"));
+        }
+        if self.agents.max_sessions == 0 {
+            return Err(Error::Zero("agents.max_sessions"));
+        }
+        match self.timeouts.zero() {
             Some(name) => Err(Error::Zero(name)),
             None => Ok(()),
         }

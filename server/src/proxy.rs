@@ -44,7 +44,7 @@ use carried::Carried;
 use client::Client;
 use limits::Limits;
 pub use limits::Slots;
-use live::Live;
+use live::{Live, Why};
 use reject::Reject;
 use request::Target;
 
@@ -244,7 +244,11 @@ impl Proxy {
             code = reject.status().as_u16(),
             "{reject}"
         );
-        record.end(Ending::Refused(label.into()), Some(reject.to_string()));
+        let message = Some(reject.to_string());
+        match reject {
+            Reject::Cut(why) => record.cut(why.label, why.code(), message),
+            _ => record.end(Ending::Refused(label.into()), message),
+        }
         reject.response(record.request_id(), as_text)
     }
 }
@@ -302,7 +306,10 @@ fn cut_reject(permitted: &Permitted, safe: bool) -> Reject {
             agent: permitted.agent.to_string(),
             safe,
         },
-        why => Reject::Cut(why.map(|why| why.message).unwrap_or_default()),
+        why => Reject::Cut(why.unwrap_or_else(|| Why {
+            label: "cut",
+            message: String::new(),
+        })),
     }
 }
 

@@ -8,6 +8,7 @@
     clippy::too_many_lines
 )]
 
+mod audit;
 mod cuts;
 mod faults;
 mod forward;

@@ -162,8 +162,8 @@ async fn kubectl_works_and_the_job_is_who_gitlab_says() -> Result<()> {
             .await?;
         let read = ["get", "configmap", "made-by-a-job", "-o=jsonpath={.data.a}"];
         // Without a namespace: GitLab's context has it.
-        let read = place.run(&kubectl, &[&[CONTEXT], &read[..]].concat());
-        assert_eq!(read.await?, "b", "{authorize}");
+        let read = [&[CONTEXT], &read[..]].concat();
+        assert_eq!(place.run(&kubectl, &read).await?, "b", "{authorize}");
     }
     Ok(())
 }

@@ -133,6 +133,7 @@ impl Parts {
             registry: self.registry.clone(),
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
             drain,
             drain_grace: config.timeouts.drain,
             strangers: Sparing::new(STRANGERS.0, STRANGERS.1),

@@ -62,6 +62,8 @@ pub enum What {
         client: SocketAddr,
         reason: String,
         message: String,
+        /// As many others were refused for this reason before it, which have no lines: strangers must not fill the log.
+        unsaid: u64,
     },
 }
 

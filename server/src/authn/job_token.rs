@@ -226,8 +226,12 @@ impl JobTokens {
             let id = registration.agent.id;
             let listed = allowed.agents.iter().find(|listed| listed.id == id.0)?;
             let grant = if registration.id_given {
-                let project = listed.config_project.path_with_namespace.clone();
-                Grant::Listed(Listed::read(project, listed.configuration.as_ref()))
+                let project = &listed.config_project;
+                Grant::Listed(Listed::read(
+                    project.path_with_namespace.clone(),
+                    project.id,
+                    listed.configuration.as_ref(),
+                ))
             } else {
                 Grant::NotGivenHere
             };

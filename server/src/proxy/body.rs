@@ -267,10 +267,9 @@ impl Flow {
             return;
         }
         if let Some(kept) = &mut self.kept {
-            kept.record.code(why.code().name());
+            let message = Some(why.message.clone());
+            kept.record.cut(why.label, why.code(), message);
         }
-        let ending = Ending::Cut(why.label.to_owned());
-        self.end(ending, Some(why.message.clone()));
         self.state = State::Cut(why.message.clone());
         self.receiver.stop(why.code());
         self.unpaid = None;

@@ -60,7 +60,7 @@ impl Proxy {
         if (changed || gone || told || live.request().who.still_valid().is_err())
             && let Some(why) = self.judge(live.request())
         {
-            return Err(Reject::Cut(why.message));
+            return Err(Reject::Cut(why));
         }
         let permitted = Permitted { agent, live, slots };
         Ok((permitted, identity))

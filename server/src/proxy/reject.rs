@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHE
 use http::{Response, StatusCode};
 
 use super::limits::Over;
+use super::live::Why;
 use crate::access::Denied;
 use crate::authn;
 use crate::identity::Agent;
@@ -60,8 +61,8 @@ pub enum Reject {
         "nothing behind agent {agent} took any more of the request's body for too long (timeouts.stalled_upload)"
     )]
     StalledUpload { agent: String },
-    #[error("this request was ended: {0}")]
-    Cut(String),
+    #[error("this request was ended: {}", .0.message)]
+    Cut(Why),
     #[error("this server is shutting down; try again")]
     ShuttingDown,
     /// Sent already, and not safe to repeat.

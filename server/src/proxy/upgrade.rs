@@ -67,9 +67,7 @@ impl Upgraded {
             None => {
                 if let Some(why) = self.live.request().why() {
                     let code = why.code();
-                    self.record.code(code.name());
-                    let ending = Ending::Cut(why.label.to_owned());
-                    self.record.end(ending, Some(why.message));
+                    self.record.cut(why.label, code, Some(why.message));
                     self.sender.reset(code);
                     self.receiver.stop(code);
                 }

@@ -1,10 +1,13 @@
 //! Issuers that are away, broken, or say something else than they must.
 
 use anyhow::{Result, ensure};
+use ci_tunnel_tests::client::Http;
+use ci_tunnel_tests::connect::ConnectProxy;
 use ci_tunnel_tests::issuer::{Issuer, Mode};
 use serde_json::json;
 
-use super::Bed;
+use super::{Bed, CONFIG};
+use crate::rig::Rig;
 
 fn good(bed: &Bed) -> String {
     bed.gitlab.token().with("environment", "staging").sign()
@@ -119,5 +122,43 @@ async fn check_says_how_the_issuers_are() -> Result<()> {
     bed.gitlab.stop().await;
     let error = bed.rig.tunnel.cli(&["check"]).await.unwrap_err();
     println!("{error:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_issuer_behind_a_proxy() -> Result<()> {
+    let (gitlab, proxy) = (Issuer::gitlab().await?, ConnectProxy::start().await?);
+    let files = tempfile::tempdir()?;
+    let mut provider = gitlab.provider("gitlab", &gitlab.ca_file(files.path())?);
+    provider["proxy"] = json!(proxy.url());
+    let yaml = json!({"authn": {"providers": [provider]}});
+    let rig = Rig::configured(CONFIG, &yaml.to_string(), "").await?;
+    let token = gitlab.token().with("environment", "staging").sign();
+    let client = rig.client_as(Http::Two, &rig.bearer_of(&token))?;
+    assert_eq!(client.get("/small").await?.status(), 200);
+    let address = gitlab.url().trim_start_matches("https://");
+    let asked = proxy.asked();
+    ensure!(
+        !asked.is_empty() && asked.iter().all(|to| to == address),
+        "{asked:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_trusted() -> Result<()> {
+    let (gitlab, other) = (Issuer::gitlab().await?, Issuer::github().await?);
+    let files = tempfile::tempdir()?;
+    let provider = gitlab.provider("gitlab", &other.ca_file(files.path())?);
+    let yaml = json!({"authn": {"providers": [provider]}});
+    let rig = Rig::configured(CONFIG, &yaml.to_string(), "").await?;
+    let token = gitlab.token().with("environment", "staging").sign();
+    let client = rig.client_as(Http::Two, &rig.bearer_of(&token))?;
+    assert_eq!(client.get("/small").await?.status(), 503);
+    let said = |line: &str| line.contains("could not be fetched") && line.contains("certificate");
+    rig.tunnel
+        .server()
+        .wait_for_line("the reason", said)
+        .await?;
     Ok(())
 }

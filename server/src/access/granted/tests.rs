@@ -26,7 +26,7 @@ fn job() -> JobIdentity {
 }
 
 fn granted(authorize: Authorize, configuration: &serde_json::Value) -> Granted {
-    let listed = Listed::read("Acme/Infra".parse().unwrap(), Some(configuration));
+    let listed = Listed::read("Acme/Infra".parse().unwrap(), 70, Some(configuration));
     let agents = [
         (AgentId(42), Grant::Listed(listed)),
         (AgentId(43), Grant::NotGivenHere),
@@ -59,6 +59,11 @@ fn an_entry_of_gitlab_becomes_a_permit_that_says_so() {
         panic!("{permit:?}");
     };
     assert_eq!(who.username, "gitlab:ci_job:4711");
+    let config_project = (
+        "agent.gitlab.com/config_project_id".to_owned(),
+        "70".to_owned(),
+    );
+    assert!(who.extra.contains(&config_project), "{who:?}");
     assert_eq!(
         who.groups,
         ["gitlab:ci_job", "gitlab:group:3", "gitlab:project:7"]

@@ -46,6 +46,7 @@ pub(super) struct AllowedAgent {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ConfigProject {
+    pub(super) id: u64,
     pub(super) path_with_namespace: ProjectPath,
 }
 

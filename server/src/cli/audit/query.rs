@@ -236,8 +236,17 @@ fn event(event: &Event) -> String {
             format!("agent {} disconnected: {reason}", agent.name)
         }
         What::AgentRefused {
-            client, message, ..
-        } => format!("an agent from {client} was refused: {message}"),
+            client,
+            message,
+            unsaid,
+            ..
+        } => {
+            let others = match unsaid {
+                0 => String::new(),
+                others => format!("; and {others} others before"),
+            };
+            format!("an agent from {client} was refused: {message}{others}")
+        }
     };
     word_end(&text)
 }

@@ -213,21 +213,18 @@ async fn ten_thousand_of_one_agent_are_cut_at_once() {
 #[tokio::test]
 async fn a_revoked_token_cuts_what_was_got_with_it() {
     let rig = Rig::new().await;
-    let of = |token: &str, parents: &[&TokenId]| {
+    let of = |token: &str, parents: &[TokenId]| {
         let mut who = rig.who.clone();
         who.token = TokenId(token.to_owned());
-        who.parents = parents
-            .iter()
-            .map(|parent| TokenId::clone(parent))
-            .collect();
+        who.parents = parents.to_vec();
         rig.run(1, who)
     };
     let parent = rig.who.token.clone();
     let guards = [
         rig.run(1, rig.who.clone()),
-        of("session", &[&parent]),
+        of("session", std::slice::from_ref(&parent)),
         of("other", &[]),
-        of("other's session", &[&TokenId("other".to_owned())]),
+        of("other's session", &[TokenId("other".to_owned())]),
     ];
     rig.proxy
         .authenticator
