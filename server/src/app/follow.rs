@@ -97,12 +97,14 @@ impl Follow {
         loop {
             tokio::select! {
                 Ok(()) = store.changed() => {
+                    collect_acts(&followed.audit);
                     self.reread_agents(&followed.store).await;
                     followed.end_sessions().await;
                 }
                 Ok(()) = followed.rules.changed() => followed.count_files(),
                 _ = tick.tick() => {
                     self.watch_audit(&followed.audit);
+                    collect_acts(&followed.audit);
                     followed.sweep();
                     followed.end_sessions().await;
                 }
@@ -184,6 +186,12 @@ impl Followed {
             proxy.limits.sweep();
         }
     }
+}
+
+/// Reads files, beside what must not wait for them.
+fn collect_acts(audit: &Audit) {
+    let audit = audit.clone();
+    drop(tokio::task::spawn_blocking(move || audit.collect_acts()));
 }
 
 fn why_ended(refusal: &Refusal) -> (Code, Why) {
