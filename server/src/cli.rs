@@ -115,7 +115,7 @@ impl Cli {
             config => config?,
         };
         match self.command {
-            Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Serve => serve(config, self.config).map(|()| ExitCode::SUCCESS),
             Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
@@ -130,11 +130,11 @@ impl Cli {
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
     block_on(config.threads, async {
         let (mut shutdown, mut reload) = signal::install().context("signals")?;
-        let app = App::build(config, level).await?;
+        let app = App::build(config, file, level).await?;
         let (reloads, reload_requests) = mpsc::channel(1);
         let (first, asked) = oneshot::channel();
         let (second, forced) = oneshot::channel();

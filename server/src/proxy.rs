@@ -113,7 +113,9 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        if let Err(Reject::Unauthenticated(_)) = &answer {
+        if let Err(Reject::Unauthenticated(error)) = &answer
+            && error.retry_after().is_none()
+        {
             client.rejected();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));

@@ -15,5 +15,8 @@ mod forward;
 mod gitlab;
 mod hostile;
 mod hostile_cases;
+mod judged;
+mod limits;
+mod oidc;
 mod refusals;
 mod rig;

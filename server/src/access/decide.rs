@@ -78,10 +78,24 @@ pub enum Denied {
 
 /// Decides whether `job` may use `agent`.
 pub fn decide(job: &JobIdentity, agent: &Agent, rules: &Rules) -> Result<Permit, Denied> {
+    decide_knowing(job, agent, rules, None)
+}
+
+/// [`decide`], where the number of the agent's configuration project may be known.
+pub(super) fn decide_knowing(
+    job: &JobIdentity,
+    agent: &Agent,
+    rules: &Rules,
+    config_project: Option<u64>,
+) -> Result<Permit, Denied> {
     let tier = rules.tiers(job, &agent.project).next();
     let tier = tier.ok_or_else(|| not_named(job))?;
     match tier.iter().find(|entry| entry.conditions.hold(job)) {
-        Some(entry) => permit(entry, job, agent, rules),
+        Some(entry) => {
+            let own = || job.project.path == agent.project && rules.is_own_provider(job);
+            let config_project = config_project.or_else(|| job.project.id.filter(|_| own()));
+            permit(entry, job, agent, config_project)
+        }
         None => Err(nearest(&tier, job)),
     }
 }
@@ -160,10 +174,9 @@ fn permit(
     entry: &Entry,
     job: &JobIdentity,
     agent: &Agent,
-    rules: &Rules,
+    config_project: Option<u64>,
 ) -> Result<Permit, Denied> {
-    let of_config_project = job.project.path == agent.project && rules.is_own_provider(job);
-    let identity = entry.source.identity(job, agent, of_config_project);
+    let identity = entry.source.identity(job, agent, config_project);
     let refuse = |reason| Denied::Identity {
         rule: entry.rule.clone(),
         reason,

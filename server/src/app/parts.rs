@@ -1,5 +1,6 @@
 //! What several parts share, and the sockets; each part is handed what it needs of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -155,11 +156,11 @@ impl Parts {
         }
     }
 
-    pub(super) fn reloaded(&self, config: &Config, proxy: &Proxy) -> Reloaded {
+    pub(super) fn reloaded(&self, file: Option<PathBuf>, proxy: &Proxy) -> Reloaded {
         Reloaded {
             identity: Arc::clone(&self.identity),
             audit: self.audit.clone(),
-            file: config.file.clone(),
+            file,
             limits: proxy.limits.clone(),
         }
     }

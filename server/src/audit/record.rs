@@ -145,6 +145,13 @@ impl Record {
         self.line.bytes_down += bytes;
     }
 
+    /// With which code of the protocol a request is about to be broken off.
+    pub fn code(&mut self, code: &'static str) {
+        if !self.ended {
+            self.line.code = Some(code.into());
+        }
+    }
+
     /// Says how the request ended; the first word stands.
     pub fn end(&mut self, ending: Ending, message: Option<String>) {
         if !self.ended {
@@ -156,10 +163,8 @@ impl Record {
 
     /// Says that this server ends the request, why, and with which code it resets the agent's stream.
     pub fn cut(&mut self, reason: &str, code: Code, message: Option<String>) {
-        if !self.ended {
-            self.end(Ending::Cut(reason.to_owned()), message);
-            self.line.code = Some(code.name().into());
-        }
+        self.code(code.name());
+        self.end(Ending::Cut(reason.to_owned()), message);
     }
 
     fn count(&self) {

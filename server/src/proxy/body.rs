@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::stream::{self, Piece, Receiver};
 use http_body::{Frame, SizeHint};
+use quinn::ConnectionError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Slots;
@@ -231,6 +233,13 @@ impl Flow {
     }
 
     fn broken(&mut self, error: Error) -> Error {
+        let code = match &error {
+            Error::Stream(error) => code_of(error),
+            _ => Code::Protocol.name(),
+        };
+        if let Some(kept) = &mut self.kept {
+            kept.record.code(code);
+        }
         self.end(Ending::Broken(error.to_string()), None);
         error
     }
@@ -266,5 +275,17 @@ impl Flow {
         self.unpaid = None;
         // The audit's line is written, the upload ends, places are free.
         self.kept = None;
+    }
+}
+
+/// A stream's failure as one word for machines.
+pub(super) fn code_of(error: &stream::Error) -> &'static str {
+    match error {
+        stream::Error::Reset(code) | stream::Error::Stopped(code) => code.name(),
+        stream::Error::Lost(ConnectionError::ApplicationClosed(close)) => {
+            Code::from_number(close.error_code.into_inner()).name()
+        }
+        stream::Error::Lost(_) => "lost",
+        stream::Error::Malformed(_) | stream::Error::Truncated => Code::Protocol.name(),
     }
 }

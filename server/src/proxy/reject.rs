@@ -159,7 +159,6 @@ impl Reject {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
             // The credential may be good: nobody could be asked.
-            Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
             Self::Unauthenticated(error) => match error.retry_after() {
                 Some(retry_after) => Form {
                     retry_after: Some(retry_after),
