@@ -1,6 +1,7 @@
 //! Remotes that are well.
 
 use anyhow::Result;
+use ci_tunnel_tests::deadline::within;
 use ci_tunnel_tests::githost::GitHost;
 use ci_tunnel_tests::tunnel::Tunnel;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use super::site::{
     Form, OTHER, PROJECT, SECRET, configuration, get, host, https, push, ready, rig, ssh,
     wait_problem, wait_revision,
 };
-use crate::rig::{AGENT, CONFIG, JOB};
+use crate::rig::{AGENT, CONFIG, JOB, Rig};
 
 #[tokio::test]
 async fn a_commit_grants_and_revokes_over_ssh() -> Result<()> {
@@ -96,7 +97,7 @@ async fn one_template_serves_many_projects_and_the_first_listed_wins() -> Result
     std::fs::write(file.join("config.yaml"), OTHER)?;
     let mut some = https(&host);
     some["git"]["projects"] = json!(["group-0", "group-1", "group-2/deep"]);
-    some["provider"] = json!("gitlab");
+    some["provider"] = json!("local");
     let repositories =
         json!({"config_repositories": [{"directory": directory.path()}, some, https(&host)]});
     let tunnel = Tunnel::builder()
@@ -118,7 +119,7 @@ async fn one_template_serves_many_projects_and_the_first_listed_wins() -> Result
     let of = |number: usize| configuration(&status, &agents[number]);
     assert_eq!(
         (&of(0)["provider"], &of(5)["provider"]),
-        (&json!("gitlab"), &Value::Null)
+        (&json!("local"), &Value::Null)
     );
     assert!(
         of(1)["commit"].is_null() && of(1)["file"].as_str().unwrap_or_default().starts_with('/')
@@ -131,10 +132,8 @@ async fn a_project_without_a_file_is_open_to_its_own_jobs() -> Result<()> {
     let host = GitHost::start().await?;
     host.repository(PROJECT).await?.commit("main", &[]).await?;
     let rig = rig(&[https(&host)]).await?;
-    let read = |status: &Value| configuration(status, AGENT).is_null();
-    rig.tunnel
-        .wait_status("the repository to be read", read)
-        .await?;
+    wait_looks(&rig, &host, "read").await?;
+    assert!(configuration(&rig.tunnel.status().await?, AGENT).is_null());
     let own = rig.tunnel.job_token(&["--project", PROJECT]).await?;
     let client = rig.client_as(ci_tunnel_tests::client::Http::Two, &rig.bearer_of(&own))?;
     assert_eq!(client.get("/small").await?.status(), 200);
@@ -148,28 +147,26 @@ async fn a_project_without_a_file_is_open_to_its_own_jobs() -> Result<()> {
             .status(),
         202
     );
-    let fetches = "ci_tunnel_server_configuration_fetches_total";
-    ci_tunnel_tests::deadline::within("the look to be counted", async {
-        loop {
-            let text = rig.tunnel.metrics().await?;
-            if text.lines().any(|line| {
-                line.starts_with(fetches)
-                    && line.contains("unchanged")
-                    && line.contains(&host.https_url())
-            }) {
-                return anyhow::Ok(());
-            }
+    wait_looks(&rig, &host, "unchanged").await?;
+    // What it speaks, its refs, and the branch's commit.
+    let asked = host.asked(PROJECT) - asked;
+    assert!(asked <= 3, "{asked}");
+    Ok(())
+}
+
+/// Waits until a look at a repository has ended so.
+async fn wait_looks(rig: &Rig, host: &GitHost, outcome: &str) -> Result<()> {
+    let series = format!(
+        "ci_tunnel_server_configuration_fetches_total{{repository=\"{}\",outcome=\"{outcome}\"}}",
+        host.https_url()
+    );
+    let counted = async {
+        while rig.tunnel.metric(&series).await? == 0.0 {
             tokio::task::yield_now().await;
         }
-    })
-    .await??;
-    // The refs' advertisement, and the question for one of them.
-    assert!(
-        host.asked(PROJECT) - asked <= 2,
-        "{}",
-        host.asked(PROJECT) - asked
-    );
-    Ok(())
+        anyhow::Ok(())
+    };
+    within(&format!("a look that is {outcome}"), counted).await?
 }
 
 #[tokio::test]
