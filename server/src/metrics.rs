@@ -19,8 +19,8 @@ pub struct Metrics {
     pub bytes_down: Counter,
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
-    pub agent_sessions: Gauge,
-    pub agent_admissions: Family<ReasonLabels, Counter>,
+    pub agent_sessions: Family<TransportLabels, Gauge>,
+    pub agent_admissions: Family<AdmissionLabels, Counter>,
     pub client_connections: Gauge,
     pub client_connections_failed: Family<ReasonLabels, Counter>,
     pub routing_retries: Counter,
@@ -43,6 +43,18 @@ pub struct DirectionLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabels {
+    /// `quic` or `http2`.
+    pub transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AdmissionLabels {
+    pub reason: &'static str,
+    pub transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
     pub reason: &'static str,
 }
@@ -59,7 +71,7 @@ impl Metrics {
             bytes,
             refusals: Family::default(),
             cuts: Family::default(),
-            agent_sessions: Gauge::default(),
+            agent_sessions: Family::default(),
             agent_admissions: Family::default(),
             client_connections: Gauge::default(),
             client_connections_failed: Family::default(),

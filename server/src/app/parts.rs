@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use ci_tunnel::protocol;
 use ci_tunnel::runtime::{drain, ops};
 use ci_tunnel::transport::endpoint;
 use ci_tunnel::transport::tls::ServerIdentity;
@@ -21,6 +20,7 @@ use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo::Snapshot;
 use crate::kubeconfig::Cluster;
+use crate::listener::door::Door;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::proxy::front::Security;
@@ -49,7 +49,7 @@ pub(super) struct Parts {
 pub(super) struct Sockets {
     pub(super) front: TcpListener,
     pub(super) security: Security,
-    pub(super) agents: quinn::Endpoint,
+    pub(super) agents: Door,
     pub(super) ops: std::net::TcpListener,
 }
 
@@ -74,11 +74,11 @@ impl Sockets {
             stateless_reset: *store.secret("quic stateless reset").await?.expose(),
             address_token: *store.secret("quic address token").await?.expose(),
         };
-        let tls = identity.quic_config(&[protocol::ALPN])?;
         Ok(Self {
             front,
             security,
-            agents: endpoint::server(config.agents.listen, &config.quic, tls, &keys)
+            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys)
+                .await
                 .context("agents.listen")?,
             ops: ops::bind(config.ops.listen).context("ops.listen")?,
         })
