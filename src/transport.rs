@@ -9,3 +9,6 @@ pub mod splice;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod dial;
 mod error;
 mod proxy;
 mod quic;
+mod race;
 mod server;
 mod tcp;
 mod why;
@@ -32,6 +33,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_secs(10);
 /// What waits for a person (a new token) is tried again no sooner than this.
 const SLOW: Duration = Duration::from_secs(30);
+/// A server whose machine answers for it is back soon, and asking costs it nothing.
+const RESTART: Duration = Duration::from_secs(1);
 /// Agents that lost the same server do not all come back in the same moment.
 const SPREAD: Duration = Duration::from_millis(100);
 
@@ -148,6 +151,9 @@ impl Life {
 
     fn delay(&mut self, failed: &error::Error) -> Duration {
         let delay = self.backoff.next_delay();
+        if failed.nobody_listens() {
+            return delay.min(RESTART);
+        }
         let error::Error::Session(failed) = failed else {
             return delay;
         };

@@ -8,10 +8,10 @@ mod alive;
 mod code;
 mod drive;
 mod io;
+mod places;
 mod state;
 mod stream;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use self::alive::Alive;
 use self::drive::Doors;
 use self::io::Watched;
+use self::places::{Place, Places};
 use self::state::State;
 use super::connection::{Closed, Connection};
 use super::stream::{Receiver, Sender};
@@ -65,7 +66,10 @@ type Halves = (Sender, Receiver);
 #[derive(Debug)]
 enum Peer {
     /// The peer is an agent: streams are opened by requests.
-    Agent(SendRequest<Bytes>),
+    Agent {
+        requests: SendRequest<Bytes>,
+        places: Places,
+    },
     /// The peer is the server: its requests come in here.
     Server {
         control: Mutex<mpsc::Receiver<Halves>>,
@@ -98,11 +102,17 @@ where
         .enable_push(false);
     let io = Watched::new(io, Arc::clone(&state));
     let (requests, mut connection) = builder.handshake::<_, Bytes>(io).await?;
-    let alive = Alive::new(&state, connection.ping_pong(), quic.idle_timeout / 2, quic.idle_timeout);
+    let alive = Alive::new(
+        &state,
+        connection.ping_pong(),
+        quic.idle_timeout / 2,
+        quic.idle_timeout,
+    );
     tasks.spawn(drive::to_agent(connection, Arc::clone(&state), alive));
-    let (sender, receiver) = request(&state, &requests, CONNECTION, false)?;
+    let (sender, receiver) = request(&state, &requests, CONNECTION, None)?;
     tasks.spawn(drive::last_words(Arc::clone(&state), sender, receiver));
-    Ok(link(state, Peer::Agent(requests)))
+    let places = Places::new();
+    Ok(link(state, Peer::Agent { requests, places }))
 }
 
 /// The agent's end of a connection that it made over `io`.
@@ -132,7 +142,12 @@ where
         .max_local_error_reset_streams(None);
     let io = Watched::new(io, Arc::clone(&state));
     let mut connection = builder.handshake::<_, Bytes>(io).await?;
-    let alive = Alive::new(&state, connection.ping_pong(), quic.keep_alive, quic.idle_timeout);
+    let alive = Alive::new(
+        &state,
+        connection.ping_pong(),
+        quic.keep_alive,
+        quic.idle_timeout,
+    );
     let (control, controls) = mpsc::channel(1);
     // The library lets no more in than may be open; those wait here for the session to take them.
     let (streams, requests) = mpsc::channel(most as usize);
@@ -141,7 +156,12 @@ where
         streams,
         tasks: tasks.clone(),
     };
-    tasks.spawn(drive::to_server(connection, Arc::clone(&state), alive, doors));
+    tasks.spawn(drive::to_server(
+        connection,
+        Arc::clone(&state),
+        alive,
+        doors,
+    ));
     let peer = Peer::Server {
         control: Mutex::new(controls),
         requests: Mutex::new(requests),
@@ -165,11 +185,11 @@ fn request(
     state: &Arc<State>,
     requests: &SendRequest<Bytes>,
     path: &'static str,
-    counted: bool,
+    place: Option<Place>,
 ) -> Result<Halves, h2::Error> {
     let mut requests = requests.clone();
     let (response, out) = requests.send_request(head(path), false)?;
-    Ok(stream::opened(state, out, response, counted))
+    Ok(stream::opened(state, out, response, place))
 }
 
 fn head(path: &'static str) -> Request<()> {
@@ -186,7 +206,7 @@ fn head(path: &'static str) -> Request<()> {
 impl Link {
     pub(super) async fn open(&self) -> Result<Halves, Closed> {
         match &self.0.side {
-            Peer::Agent(requests) => self.request(requests).await,
+            Peer::Agent { requests, places } => self.request(requests, places).await,
             // The agent's own stream, which the server opened for it.
             Peer::Server { control, .. } => self.take(control).await,
         }
@@ -195,25 +215,28 @@ impl Link {
     pub(super) async fn accept(&self) -> Result<Halves, Closed> {
         let state = &self.0.state;
         match &self.0.side {
-            Peer::Agent(requests) => {
-                request(state, requests, CONTROL, false).map_err(|error| state.broke(Some(&error)))
+            Peer::Agent { requests, .. } => {
+                request(state, requests, CONTROL, None).map_err(|error| state.broke(Some(&error)))
             }
             Peer::Server { requests, .. } => self.take(requests).await,
         }
     }
 
-    async fn request(&self, requests: &SendRequest<Bytes>) -> Result<Halves, Closed> {
+    async fn request(
+        &self,
+        requests: &SendRequest<Bytes>,
+        places: &Places,
+    ) -> Result<Halves, Closed> {
         let state = &self.0.state;
         if let Some(closed) = state.ended() {
             return Err(closed);
         }
-        let broke = |error: h2::Error| state.broke(Some(&error));
-        let mut requests = requests.clone();
-        let (response, out) = requests.send_request(head(REQUEST), false).map_err(broke)?;
-        let halves = stream::opened(state, out, response, true);
-        // At the limit of streams the request waits in the library, and here.
-        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(broke)?;
-        Ok(halves)
+        let place = tokio::select! {
+            biased;
+            place = places.take(requests) => place,
+            closed = state.closed() => return Err(closed),
+        };
+        request(state, requests, REQUEST, place).map_err(|error| state.broke(Some(&error)))
     }
 
     async fn take(&self, from: &Mutex<mpsc::Receiver<Halves>>) -> Result<Halves, Closed> {

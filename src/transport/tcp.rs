@@ -164,17 +164,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_address_that_answers_is_taken() {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
         let living = listener.local_addr().unwrap();
         let dead = {
-            let other = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let other = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+                .await
+                .unwrap();
             other.local_addr().unwrap()
         };
         let stream = connect(&[dead, living]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), living);
         assert!(stream.nodelay().unwrap());
         let error = connect(&[dead]).await.unwrap_err();
-        assert!(matches!(error, Error::Connect { address, .. } if address == dead), "{error}");
+        assert!(
+            matches!(error, Error::Connect { address, .. } if address == dead),
+            "{error}"
+        );
         assert!(matches!(connect(&[]).await, Err(Error::NoAddress)));
     }
 }

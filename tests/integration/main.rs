@@ -15,3 +15,4 @@ mod hostile;
 mod hostile_cases;
 mod refusals;
 mod rig;
+mod transport;

@@ -11,4 +11,6 @@ pub mod deadline;
 pub mod kubectl;
 pub mod pki;
 pub mod process;
+pub mod proxy;
+pub mod relay;
 pub mod tunnel;

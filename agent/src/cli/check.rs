@@ -155,7 +155,11 @@ async fn ways(server: &Server, report: &mut Report<'_>) -> Option<Connection> {
         match outcome {
             Ok(connection) => {
                 let address = connection.remote_address();
-                let text = format!("{} at {address}: {below}", server.authority());
+                let rtt = connection.rtt().as_secs_f64() * 1000.0;
+                let mut text = format!("{} at {address}: {below}", server.authority());
+                if rtt > 0.0 {
+                    text += &format!(", {rtt:.1} ms there and back");
+                }
                 report.holds(name, &text);
                 usable.get_or_insert(connection);
             }

@@ -53,9 +53,7 @@ pub(super) fn check(
     }
     let proxies = match file.server_proxy.as_ref().map(Secret::expose) {
         Some("off") => Proxies::none(),
-        Some(url) => {
-            Proxies::fixed(url).map_err(|error| invalid("server_proxy", error))?
-        }
+        Some(url) => Proxies::fixed(url).map_err(|error| invalid("server_proxy", error))?,
         None => Proxies::environment(variable),
     };
     Ok(Ways {
@@ -64,3 +62,6 @@ pub(super) fn check(
         proxies,
     })
 }
+
+#[cfg(test)]
+mod tests;

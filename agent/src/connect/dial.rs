@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_tunnel::transport::connection::{Connection, Transport};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::error::Error;
 use super::quic::{Sockets, Trying};
+use super::race::Race;
 use super::server::{Choice, Server};
 use super::tcp;
 use super::why::Why;
 use crate::session::{self, Session, Shared};
 
-/// What the preferred way has before the other one is tried beside it.
-const HEAD_START: Duration = Duration::from_secs(1);
 /// For the last words of connections over TCP.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
 /// QUIC that comes and goes is tried less and less often, down to one time in so many.
@@ -87,7 +85,16 @@ impl Dialer {
     async fn connect(&mut self, failed: &[SocketAddr]) -> Result<(Connection, Why), Error> {
         let trying = Trying::default();
         match self.server.choice {
-            Choice::Auto => self.race(failed, &trying).await,
+            Choice::Auto => {
+                let race = Race {
+                    server: &self.server,
+                    tasks: &self.tasks,
+                    first: self.first,
+                    why: &self.why,
+                    failed,
+                };
+                race.run(&mut self.sockets).await
+            }
             Choice::Quic => {
                 let connection = self.sockets.connect(&self.server, failed, &trying).await?;
                 Ok((connection, Why::configured()))
@@ -97,55 +104,6 @@ impl Dialer {
                 Ok((connection, Why::configured()))
             }
         }
-    }
-
-    /// Both ways, the one that worked last a second ahead; the first that is there is taken.
-    async fn race(
-        &mut self,
-        failed: &[SocketAddr],
-        trying: &Trying,
-    ) -> Result<(Connection, Why), Error> {
-        let quic_first = self.first == Transport::Quic;
-        let (no_quic, no_tcp) = (Notify::new(), Notify::new());
-        let (server, tasks) = (&self.server, &self.tasks);
-        let quic = after(!quic_first, &no_tcp, self.sockets.connect(server, failed, trying));
-        let tcp = after(quic_first, &no_quic, tcp::connect(server, failed, tasks));
-        tokio::pin!(quic, tcp);
-        let (mut quic_error, mut tcp_error) = (None, None);
-        loop {
-            tokio::select! {
-                biased;
-                connected = &mut quic, if quic_error.is_none() => match connected {
-                    Ok(connection) => return Ok((connection, Why::preferred())),
-                    Err(error) => {
-                        quic_error = Some(error);
-                        no_quic.notify_one();
-                    }
-                },
-                connected = &mut tcp, if tcp_error.is_none() => match connected {
-                    Ok(connection) => {
-                        let why = match &quic_error {
-                            Some(error) => Why::failed(error),
-                            None if quic_first => Why::no_handshake(server, trying, HEAD_START),
-                            None => self.why.clone(),
-                        };
-                        return Ok((connection, why));
-                    }
-                    Err(error) => {
-                        tcp_error = Some(error);
-                        no_tcp.notify_one();
-                    }
-                },
-                else => break,
-            }
-        }
-        let unknown = || Error::NoAddress {
-            host: server.host.clone(),
-        };
-        Err(Error::Neither {
-            quic: Box::new(quic_error.unwrap_or_else(unknown)),
-            tcp: Box::new(tcp_error.unwrap_or_else(unknown)),
-        })
     }
 
     /// Remembers and tells what carries the connection.
@@ -218,14 +176,6 @@ impl Dialer {
     }
 }
 
-/// `attempt`, after the head start of the other one, or at once when that has failed.
-async fn after<T>(waits: bool, other_failed: &Notify, attempt: impl Future<Output = T>) -> T {
-    if waits {
-        let _ = timeout(HEAD_START, other_failed.notified()).await;
-    }
-    attempt.await
-}
-
 /// What one way to the server is like, for a check.
 #[derive(Debug)]
 pub struct Probed {
@@ -235,19 +185,23 @@ pub struct Probed {
 
 /// Connects by each way that may be used, and says nothing.
 pub async fn probe(server: &Server) -> Vec<Probed> {
-    let mut found = Vec::new();
-    if server.choice != Choice::Http2 {
+    let quic = async {
         let mut sockets = Sockets::default();
-        found.push(Probed {
-            transport: Transport::Quic,
-            outcome: sockets.connect(server, &[], &Trying::default()).await,
-        });
-    }
-    if server.choice != Choice::Quic {
-        found.push(Probed {
-            transport: Transport::Http2,
-            outcome: tcp::connect(server, &[], &TaskTracker::new()).await,
-        });
-    }
-    found
+        let outcome = sockets.connect(server, &[], &Trying::default()).await;
+        (Transport::Quic, outcome)
+    };
+    let tcp = async {
+        let outcome = tcp::connect(server, &[], &TaskTracker::new()).await;
+        (Transport::Http2, outcome)
+    };
+    let found = match server.choice {
+        Choice::Auto => {
+            let (quic, tcp) = tokio::join!(quic, tcp);
+            vec![quic, tcp]
+        }
+        Choice::Quic => vec![quic.await],
+        Choice::Http2 => vec![tcp.await],
+    };
+    let probed = |(transport, outcome)| Probed { transport, outcome };
+    found.into_iter().map(probed).collect()
 }

@@ -27,10 +27,7 @@ pub enum Error {
     #[error("no QUIC connection to {address} in {} s: does UDP to it get through?", quic::HANDSHAKE_DEADLINE.as_secs())]
     HandshakeLate { address: SocketAddr },
     #[error("no {phase} connection to {server} in 10 s: does TCP to it get through?")]
-    TcpLate {
-        server: String,
-        phase: &'static str,
-    },
+    TcpLate { server: String, phase: &'static str },
     #[error(transparent)]
     Tcp(#[from] tcp::Error),
     #[error("TCP: {0}")]
@@ -46,6 +43,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the server's machine says that nothing listens there, as while the server restarts.
+    pub(super) fn nobody_listens(&self) -> bool {
+        matches!(self, Self::Tcp(tcp::Error::Connect { source, .. })
+            if source.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+
     /// Its name in metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -25,7 +25,9 @@ const DEFAULT_PORT: u16 = 80;
 pub enum Error {
     #[error("it is not of the form http://[USER:PASSWORD@]HOST[:PORT]")]
     Url,
-    #[error("the variables HTTPS_PROXY, NO_PROXY name a proxy that is not of the form http://[USER:PASSWORD@]HOST[:PORT]")]
+    #[error(
+        "the variables HTTPS_PROXY, NO_PROXY name a proxy that is not of the form http://[USER:PASSWORD@]HOST[:PORT]"
+    )]
     Environment,
     #[error("the proxy {proxy} did not connect to {target} in {} s", DEADLINE.as_secs())]
     Late { proxy: String, target: String },
@@ -143,10 +145,12 @@ impl Proxy {
         let stream = timeout(DEADLINE, tcp::connect(&addresses)).await;
         let mut stream = stream.map_err(|_| late())??;
         let answer = timeout(DEADLINE, self.ask(&mut stream, target)).await;
-        let status = answer.map_err(|_| late())?.map_err(|source| Error::Broken {
-            proxy: self.name(),
-            source,
-        })?;
+        let status = answer
+            .map_err(|_| late())?
+            .map_err(|source| Error::Broken {
+                proxy: self.name(),
+                source,
+            })?;
         match status.split(' ').nth(1) {
             Some("200") => Ok(stream),
             Some("407") => Err(Error::Credentials {

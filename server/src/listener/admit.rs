@@ -75,11 +75,9 @@ impl Error {
             Self::Token(_) | Self::NotAToken => (Code::TokenRejected, RETRY_REFUSED),
             Self::Overloaded => (Code::Overloaded, RETRY_BUSY),
             Self::Protocol => (Code::Protocol, RETRY_REFUSED),
-            Self::Quic(_)
-            | Self::Tls(_)
-            | Self::Http2(_)
-            | Self::Stream(_)
-            | Self::Deadline => return None,
+            Self::Quic(_) | Self::Tls(_) | Self::Http2(_) | Self::Stream(_) | Self::Deadline => {
+                return None;
+            }
         };
         let message = match self {
             // The store's error names files of this server.

@@ -137,7 +137,10 @@ impl Door {
 
     /// Who finds all places taken waits in the kernel's queue.
     async fn over_tcp(&self) -> Option<Visitor> {
-        let handshake = Arc::clone(&self.tcp_handshakes).acquire_owned().await.ok()?;
+        let handshake = Arc::clone(&self.tcp_handshakes)
+            .acquire_owned()
+            .await
+            .ok()?;
         match self.tcp.accept().await {
             Ok((stream, address)) => Some(Visitor {
                 incoming: Incoming::Tcp {

@@ -21,7 +21,12 @@ pub(super) struct Alive {
 }
 
 impl Alive {
-    pub(super) fn new(state: &Arc<State>, pings: Option<PingPong>, every: Duration, limit: Duration) -> Self {
+    pub(super) fn new(
+        state: &Arc<State>,
+        pings: Option<PingPong>,
+        every: Duration,
+        limit: Duration,
+    ) -> Self {
         Self {
             state: Arc::clone(state),
             pings,

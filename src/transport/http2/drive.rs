@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use h2::{RecvStream, Reason};
+use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -28,8 +28,11 @@ pub(super) struct Doors {
 }
 
 /// The server's end.
-pub(super) async fn to_agent<T>(connection: h2::client::Connection<T, Bytes>, state: Arc<State>, alive: Alive)
-where
+pub(super) async fn to_agent<T>(
+    connection: h2::client::Connection<T, Bytes>,
+    state: Arc<State>,
+    alive: Alive,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let closed = {
@@ -72,15 +75,22 @@ pub(super) async fn to_server<T>(
 }
 
 impl Doors {
-    fn take(&self, state: &Arc<State>, request: Request<RecvStream>, mut answer: SendResponse<Bytes>) {
+    fn take(
+        &self,
+        state: &Arc<State>,
+        request: Request<RecvStream>,
+        mut answer: SendResponse<Bytes>,
+    ) {
         let path = request.uri().path();
         let counted = path == REQUEST;
         let door = match path {
             REQUEST => &self.streams,
             CONTROL => &self.control,
             CONNECTION => {
-                let (sender, receiver) = stream::accepted(state, answer, request.into_body(), false);
-                self.tasks.spawn(last_words(Arc::clone(state), sender, receiver));
+                let (sender, receiver) =
+                    stream::accepted(state, answer, request.into_body(), false);
+                self.tasks
+                    .spawn(last_words(Arc::clone(state), sender, receiver));
                 return;
             }
             _ => return answer.send_reset(Reason::REFUSED_STREAM),
@@ -88,7 +98,12 @@ impl Doors {
         let Ok(place) = door.try_reserve() else {
             return answer.send_reset(Reason::REFUSED_STREAM);
         };
-        place.send(stream::accepted(state, answer, request.into_body(), counted));
+        place.send(stream::accepted(
+            state,
+            answer,
+            request.into_body(),
+            counted,
+        ));
     }
 }
 

@@ -157,7 +157,11 @@ impl State {
     }
 
     /// What an error of a stream says.
-    pub(super) fn stream_error(&self, error: &h2::Error, reset: fn(Code) -> stream::Error) -> stream::Error {
+    pub(super) fn stream_error(
+        &self,
+        error: &h2::Error,
+        reset: fn(Code) -> stream::Error,
+    ) -> stream::Error {
         match error.reason() {
             Some(reason) if error.is_reset() => reset(code::code(reason)),
             _ => stream::Error::Lost(self.broke(Some(error))),

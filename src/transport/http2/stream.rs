@@ -15,6 +15,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Response, StatusCode};
 
 use super::code;
+use super::places::Place;
 use super::state::State;
 use crate::protocol::code::Code;
 use crate::transport::params::Side;
@@ -31,6 +32,8 @@ struct Stream {
     side: Side,
     /// A request's, as opposed to the connection's own.
     counted: bool,
+    /// The server's, of a request.
+    _place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -69,9 +72,16 @@ pub(super) fn opened(
     state: &Arc<State>,
     out: SendStream<Bytes>,
     response: ResponseFuture,
-    counted: bool,
+    place: Option<Place>,
 ) -> (Sender, Receiver) {
-    halves(state, Side::Server, Out::Fresh(out), In::Head(response), counted)
+    let stream = Stream {
+        state: Arc::clone(state),
+        out: Mutex::new(Out::Fresh(out)),
+        side: Side::Server,
+        counted: place.is_some(),
+        _place: place,
+    };
+    halves(stream, In::Head(response))
 }
 
 /// The halves of a stream that the server opened, at the agent.
@@ -81,19 +91,21 @@ pub(super) fn accepted(
     body: RecvStream,
     counted: bool,
 ) -> (Sender, Receiver) {
-    halves(state, Side::Agent, Out::Answer(answer), In::Body(body), counted)
+    let stream = Stream {
+        state: Arc::clone(state),
+        out: Mutex::new(Out::Answer(answer)),
+        side: Side::Agent,
+        counted,
+        _place: None,
+    };
+    halves(stream, In::Body(body))
 }
 
-fn halves(state: &Arc<State>, side: Side, out: Out, body: In, counted: bool) -> (Sender, Receiver) {
-    if counted {
-        state.stream_begins();
+fn halves(stream: Stream, body: In) -> (Sender, Receiver) {
+    if stream.counted {
+        stream.state.stream_begins();
     }
-    let stream = Arc::new(Stream {
-        state: Arc::clone(state),
-        out: Mutex::new(out),
-        side,
-        counted,
-    });
+    let stream = Arc::new(stream);
     let receiving = Receiving {
         stream: Arc::clone(&stream),
         body,
@@ -232,7 +244,10 @@ impl Sending {
 
 impl Receiving {
     /// The next bytes; `None` at the end of the stream.
-    pub(in crate::transport) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+    pub(in crate::transport) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Error>> {
         let state = &self.stream.state;
         loop {
             match &mut self.body {

@@ -184,7 +184,9 @@ impl Receiver {
         let mut chunks = [const { Bytes::new() }; LIMIT];
         let read = match &mut self.inner {
             // The future holds no state between polls: a new one each time is what quinn itself does.
-            Inner::Quic(stream) => ready!(pin!(stream.read_chunks(&mut chunks)).poll(cx)).map_err(read_error),
+            Inner::Quic(stream) => {
+                ready!(pin!(stream.read_chunks(&mut chunks)).poll(cx)).map_err(read_error)
+            }
             // HTTP/2's frames are larger than packets, and one is enough.
             Inner::Http2(stream) => ready!(stream.poll_data(cx)).map(|data| {
                 data.map(|data| {

@@ -177,4 +177,3 @@ fn write_error(error: quinn::WriteError) -> Error {
         }
     }
 }
-

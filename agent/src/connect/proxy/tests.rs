@@ -12,7 +12,10 @@ fn environment(variables: &'static [(&str, &str)]) -> Proxies {
 }
 
 fn chosen(proxies: &Proxies, host: &str) -> Option<String> {
-    proxies.choose(host, 8155).unwrap().map(|proxy| proxy.name())
+    proxies
+        .choose(host, 8155)
+        .unwrap()
+        .map(|proxy| proxy.name())
 }
 
 #[test]
@@ -35,7 +38,12 @@ fn the_environment_says_which_hosts_have_a_proxy() {
 
 #[test]
 fn only_http_proxies_are_taken_and_no_message_tells_credentials() {
-    for url in ["socks5://user:s3cret@host", "https://user:s3cret@host", "", "http://"] {
+    for url in [
+        "socks5://user:s3cret@host",
+        "https://user:s3cret@host",
+        "",
+        "http://",
+    ] {
         let error = Proxies::fixed(url).unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
     }
@@ -67,7 +75,10 @@ async fn through(answer: &'static str, user: &str) -> (Result<TcpStream, String>
     let proxies = Proxies::fixed(&format!("http://{user}127.0.0.1:{port}")).unwrap();
     let proxy = proxies.choose("tunnel.example.com", 8155).unwrap().unwrap();
     let result = proxy.connect("tunnel.example.com:8155").await;
-    (result.map_err(|error| error.to_string()), asked.await.unwrap())
+    (
+        result.map_err(|error| error.to_string()),
+        asked.await.unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -83,7 +94,10 @@ async fn connect_is_asked_with_credentials() {
 async fn a_refusal_says_what_to_do() {
     let (result, _) = through("HTTP/1.1 407 No\r\n\r\n", "user:s3cret@").await;
     let error = result.unwrap_err();
-    assert!(error.contains("does not take these credentials (407)"), "{error}");
+    assert!(
+        error.contains("does not take these credentials (407)"),
+        "{error}"
+    );
     assert!(!error.contains("s3cret"), "{error}");
     let (result, asked) = through("HTTP/1.1 407 No\r\n\r\n", "").await;
     assert!(result.unwrap_err().contains("without credentials"));
