@@ -112,9 +112,12 @@ async fn many_streams_at_once(transport: Transport) {
 
 async fn one_stream_too_many_waits_for_a_place(transport: Transport) {
     let pair = Pair::new(transport, &narrow(2)).await;
-    let (control, _control) = tokio::join!(pair.agent.open(), pair.server.accept());
-    let mut control = control.unwrap();
-    control.0.write("hello".into()).await.unwrap();
+    let agent = async {
+        let mut control = pair.agent.open().await.unwrap();
+        control.0.write("hello".into()).await.unwrap();
+        control
+    };
+    let _control = tokio::join!(agent, pair.server.accept());
     let mut open = Vec::new();
     for _ in 0..2 {
         let (mut up, down) = pair.server.open().await.unwrap();
