@@ -212,11 +212,11 @@ impl Out {
 }
 
 impl Sending {
-    pub(in crate::transport) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+    pub(in crate::transport) async fn write(&self, mut bytes: Bytes) -> Result<(), Error> {
         poll_fn(|cx| self.0.poll_write(&mut bytes, cx)).await
     }
 
-    pub(in crate::transport) fn finish(&mut self) {
+    pub(in crate::transport) fn finish(&self) {
         let mut out = self.0.out();
         // Errors say that the stream or the connection is gone: there is nothing left to end.
         let _ = out.answer();
@@ -229,7 +229,7 @@ impl Sending {
         };
     }
 
-    pub(in crate::transport) fn reset(&mut self, code: Code) {
+    pub(in crate::transport) fn reset(&self, code: Code) {
         self.0.out().reset(code::reason(code));
     }
 

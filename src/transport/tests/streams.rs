@@ -96,7 +96,7 @@ async fn resets_carry_their_codes(transport: Transport) {
         up.write("x".into()).await.unwrap();
         let (mut answer, mut question) = pair.agent.accept().await.unwrap();
         assert_eq!(question.raw().await.unwrap().unwrap(), "x");
-        if code as u32 % 2 == 0 {
+        if (code as u32).is_multiple_of(2) {
             up.reset(code);
             let error = timeout(SOON, question.raw()).await.unwrap().unwrap_err();
             assert!(

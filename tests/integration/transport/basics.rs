@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use ci_tunnel_tests::client::{Http, empty, full};
-use ci_tunnel_tests::deadline::within;
+use ci_tunnel_tests::client::{Http, Raw, empty, full};
+use ci_tunnel_tests::deadline::{within, within_time};
 use ci_tunnel_tests::process::Signal;
 use http::Method;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::carried_by;
@@ -167,6 +168,32 @@ async fn an_agent_that_ends_lets_its_requests_end() -> Result<()> {
         watching.until_cut(begin)
     );
     println!("agent told to end: {}, watch cut after {:?}", status?, cut?);
+    Ok(())
+}
+
+/// Whoever speaks something else on the TCP port, or nothing, is sent away, and agents are served meanwhile.
+#[tokio::test]
+async fn strangers_are_sent_away() -> Result<()> {
+    let rig = Rig::with("", HTTP2).await?;
+    let (address, ca) = (rig.tunnel.agents_addr(), rig.tunnel.ca_pem());
+    for protocol in ["http/1.1", "h2", "ci-tunnel/1"] {
+        let stranger = Raw::connect(address, ca, protocol).await;
+        ensure!(stranger.is_err(), "{protocol} is spoken there");
+    }
+    let mut silent = TcpStream::connect(address).await?;
+    let mut plain = TcpStream::connect(address).await?;
+    plain
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await?;
+    let mut answer = Vec::new();
+    within("the end", plain.read_to_end(&mut answer)).await??;
+    ensure!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    assert_eq!(rig.client(Http::Two)?.get("/small").await?.status(), 200);
+    let limit = Duration::from_secs(8);
+    within_time(limit, "the silent one's end", silent.read(&mut [0])).await??;
+    let failed =
+        "ci_tunnel_server_agent_admissions_total{reason=\"handshake\",transport=\"http2\"}";
+    ensure!(rig.tunnel.metric(failed).await? >= 4.0, "not counted");
     Ok(())
 }
 
