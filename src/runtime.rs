@@ -6,5 +6,6 @@ pub mod drain;
 pub mod ops;
 pub mod ready;
 pub mod signal;
+pub mod sparing;
 pub mod telemetry;
 pub mod threads;

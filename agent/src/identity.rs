@@ -4,16 +4,11 @@
 
 use ci_tunnel::kube;
 use ci_tunnel::protocol::head::{RequestHead, RequestKind};
-use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
+use ci_tunnel::protocol::identity::{KubernetesIdentity, NotAHeader};
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
     SEC_WEBSOCKET_PROTOCOL,
 };
-
-const USER: HeaderName = HeaderName::from_static("impersonate-user");
-const UID: HeaderName = HeaderName::from_static("impersonate-uid");
-const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
-const EXTRA_PREFIX: &str = "impersonate-extra-";
 
 /// Why a request is not carried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +23,8 @@ pub enum Refusal {
     Target(#[from] kube::BadTarget),
     #[error("it asks to switch to a protocol that is no stream of Kubernetes")]
     Protocol,
-    #[error("the {what} of its identity can not be sent as a header")]
-    Identity { what: &'static str },
+    #[error(transparent)]
+    Identity(#[from] NotAHeader),
 }
 
 /// The headers to send for `head` to the API server: its own, then those of its identity.
@@ -50,7 +45,9 @@ pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
     check_length(&head.kind, &head.headers)?;
     let mut headers = head.headers;
     if let KubernetesIdentity::Impersonate(impersonation) = &head.identity {
-        impersonate(impersonation, &mut headers)?;
+        for (name, value) in impersonation.headers()? {
+            headers.append(name, value);
+        }
     }
     Ok(headers)
 }
@@ -112,48 +109,6 @@ fn check_length(kind: &RequestKind, headers: &HeaderMap) -> Result<(), Refusal> 
         RequestKind::Empty | RequestKind::Upgrade(_) if number == 0 => Ok(()),
         RequestKind::Empty | RequestKind::Upgrade(_) => Err(Refusal::ContentLength),
     }
-}
-
-fn impersonate(who: &Impersonation, headers: &mut HeaderMap) -> Result<(), Refusal> {
-    headers.insert(USER, value("username", &who.username)?);
-    if let Some(uid) = &who.uid {
-        headers.insert(UID, value("uid", uid)?);
-    }
-    for group in &who.groups {
-        headers.append(GROUP, value("group", group)?);
-    }
-    for (key, text) in &who.extra {
-        let name = format!("{EXTRA_PREFIX}{}", escape_key(key));
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Refusal::Identity { what: "extra key" })?;
-        if key.is_empty() {
-            return Err(Refusal::Identity { what: "extra key" });
-        }
-        headers.append(name, value("extra value", text)?);
-    }
-    Ok(())
-}
-
-/// HTTP drops white space around a value, which would make it another identity than the one decided on.
-fn value(what: &'static str, text: &str) -> Result<HeaderValue, Refusal> {
-    if text.is_empty() || text.trim() != text {
-        return Err(Refusal::Identity { what });
-    }
-    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Refusal::Identity { what })
-}
-
-/// As client-go's `headerKeyEscape`: bytes that can not stand in a header's name, and `%`, percent-encoded.
-fn escape_key(key: &str) -> String {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte);
-    key.bytes()
-        .fold(String::with_capacity(key.len()), |mut escaped, byte| {
-            if legal(byte) {
-                escaped.push(char::from(byte));
-            } else {
-                escaped.push_str(&format!("%{byte:02X}"));
-            }
-            escaped
-        })
 }
 
 #[cfg(test)]

@@ -10,15 +10,21 @@
 
 mod condition;
 mod decide;
+mod entry;
 pub mod glob;
+mod granted;
 mod impersonate;
+pub mod lint;
 mod parse;
 mod rules;
 pub mod template;
 
 pub use condition::{Condition, Failure};
 pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
-pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, RuleRef, Rules, Tier};
+pub use entry::{RuleRef, Tier};
+pub use granted::{Authorize, Grant, Granted, Listed};
+pub use impersonate::is_identity_prefix;
+pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, Rules};
 
 #[cfg(test)]
 mod tests;

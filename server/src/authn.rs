@@ -10,26 +10,36 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::identity::{AgentId, JobIdentity};
+use crate::identity::JobIdentity;
+use crate::metrics::Metrics;
 use crate::store::{self, Store};
 
+mod authenticated;
 mod cache;
 pub mod credential;
+mod error;
+pub mod examine;
 pub mod exchange;
 mod http;
 mod issue;
+pub mod job_token;
+mod jwt;
 mod local;
+pub mod oidc;
 pub mod provider;
 mod revocations;
 mod session;
 mod signed;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
+pub use authenticated::Authenticated;
 pub use credential::{Credential, JobCredential};
+pub use error::Error;
 pub use issue::{Error as IssueError, Issued};
 
 use cache::Cache;
+use job_token::JobTokens;
 use revocations::Revocations;
 
 /// Which credentials are accepted, and for how long the server's own are good.
@@ -44,29 +54,13 @@ pub struct Config {
     pub providers: provider::Providers,
 }
 
-/// Why a credential is not accepted. Never holds a part of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+/// Why nobody can be authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("authn.providers: {0}")]
+    Provider(String),
     #[error(transparent)]
-    Credential(#[from] credential::Error),
-    #[error("local job tokens are turned off on this server: use a credential of your CI system")]
-    Disabled,
-    #[error("the credential has expired: get a new one")]
-    Expired,
-    #[error("the credential is damaged: {0}")]
-    Malformed(&'static str),
-    #[error("the credential is not valid yet: look at the clocks of its issuer and of this server")]
-    NotYetValid,
-    #[error("the credential has been revoked")]
-    Revoked,
-    #[error("the credential's signature is not this server's: it is forged, or of another server")]
-    Signature,
-    #[error("no method of this server knows such a credential")]
-    Unknown,
-    #[error(
-        "the credential is for agent {bound} alone, not for agent {asked}: take the context of agent {asked}"
-    )]
-    WrongAgent { bound: AgentId, asked: AgentId },
+    Store(#[from] store::Error),
 }
 
 /// The id of a token (its `jti`): public, unlike the token.
@@ -74,46 +68,55 @@ pub enum Error {
 #[serde(transparent)]
 pub struct TokenId(pub String);
 
-/// A credential that was found good, and what it says.
-#[derive(Debug, Clone)]
-pub struct Authenticated {
-    pub identity: Arc<JobIdentity>,
-    pub token: TokenId,
-    /// The tokens it was got with: revoking one of these revokes it.
-    pub parents: Vec<TokenId>,
-    /// The only agent it is good for, when there is one.
-    pub bound_agent: Option<AgentId>,
-    pub expires_at: SystemTime,
-    revocations: Arc<Revocations>,
-}
-
 /// Judges credentials and issues the server's own. One a server.
 #[derive(Debug)]
 pub struct Authenticator {
     config: Config,
     local: signed::Signer,
     session: signed::Signer,
+    issuers: oidc::Issuers,
     store: Store,
     revocations: Arc<Revocations>,
+    /// Counts what may have made credentials void.
+    changes: watch::Sender<u64>,
     verified: Cache<Arc<Authenticated>>,
-    _background: AbortOnDropHandle<()>,
+    job_tokens: Option<Arc<JobTokens>>,
+    _background: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Authenticator {
     /// # Errors
-    /// The store gives no keys or no revocations.
-    pub async fn new(config: Config, store: Store) -> Result<Self, store::Error> {
-        let revocations = Arc::new(Revocations::load(&store).await?);
-        let background = revocations::follow(revocations.clone(), store.clone());
+    /// The store gives no keys or no revocations, or a provider's files can not be used.
+    pub async fn new(config: Config, store: Store) -> Result<Self, StartError> {
+        let changes = watch::Sender::new(0);
+        let revocations = Arc::new(Revocations::load(&store, changes.clone()).await?);
+        let follow = revocations::follow(revocations.clone(), store.clone());
+        let mut background = vec![AbortOnDropHandle::new(tokio::spawn(follow))];
+        let job_tokens = JobTokens::new(&config.providers, &store, &revocations)?;
+        if let Some(job_tokens) = &job_tokens {
+            let recheck = Arc::clone(job_tokens).recheck();
+            background.push(AbortOnDropHandle::new(tokio::spawn(recheck)));
+        }
         Ok(Self {
             local: local::signer(&store.secret(local::KEY).await?),
             session: session::signer(&store.secret(session::KEY).await?),
+            issuers: oidc::Issuers::new(&config.providers, &changes),
             config,
             store,
             revocations,
+            changes,
             verified: Cache::new(MAX_VERIFIED),
-            _background: AbortOnDropHandle::new(tokio::spawn(background)),
+            job_tokens,
+            _background: background,
         })
+    }
+
+    /// Begins to fetch what the providers' credentials are verified with, so that it is there before the first of them.
+    ///
+    /// # Errors
+    /// A provider's settings can not be used, as a `ca_file` that is not there. That a provider is away is no error.
+    pub fn start(&self, metrics: &Metrics) -> Result<(), StartError> {
+        self.issuers.start(metrics)
     }
 
     /// Whose request this is, at the agent that the credential names.
@@ -135,29 +138,39 @@ impl Authenticator {
     ///
     /// # Errors
     /// The credential is not good.
-    #[expect(
-        clippy::unused_async,
-        reason = "methods that ask another system over the network belong here"
-    )]
     pub async fn authenticate_job(&self, job: &JobCredential) -> Result<Arc<Authenticated>, Error> {
+        if let Some(job_tokens) = &self.job_tokens
+            && job_token::is_job_token(job.expose())
+        {
+            return job_tokens.authenticate(job).await;
+        }
         let key = job.fingerprint();
         if let Some(known) = self.verified.get(&key) {
             known.still_valid()?;
             return Ok(known);
         }
-        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now())?);
+        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now()).await?);
         authenticated.still_valid()?;
         self.verified.insert(key, authenticated.clone());
         Ok(authenticated)
     }
 
-    /// Changes whenever revocations do: time for running requests to ask [`Authenticated::still_valid`].
+    /// Changes whenever credentials may have become void before their time: the moment for running requests to ask
+    /// [`Authenticated::still_valid`].
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.revocations.changes()
+        self.changes.subscribe()
     }
 
-    /// By the method that the token claims to belong to. Nothing of the claim is believed but that.
-    fn verify(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
+    /// By the method that the token's issuer stands for. Nothing of the token is believed for that.
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
+        match jwt::claimed_issuer(token) {
+            Some(issuer) if issuer == signed::ISSUER => self.verify_own(token, now),
+            Some(_) => Ok(self.of_id_token(self.issuers.verify(token, now).await?)),
+            None => Err(Error::Unknown),
+        }
+    }
+
+    fn verify_own(&self, token: &str, now: SystemTime) -> Result<Authenticated, Error> {
         let claimed = signed::claimed_audience(token).ok_or(Error::Unknown)?;
         let claims = match claimed.as_str() {
             local::AUDIENCE if !self.config.local_job_tokens.enabled => {
@@ -167,10 +180,14 @@ impl Authenticator {
             session::AUDIENCE => session::verify(&self.session, token, now)?,
             _ => return Err(Error::Unknown),
         };
-        Ok(self.authenticated(claims))
+        let provider = &claims.job.provider;
+        if provider != provider::LOCAL && self.config.providers.get(provider).is_none() {
+            return Err(Error::ProviderGone(provider.clone()));
+        }
+        Ok(self.of_own(claims))
     }
 
-    fn authenticated(&self, claims: signed::Claims) -> Authenticated {
+    fn of_own(&self, claims: signed::Claims) -> Authenticated {
         let expires_at = claims.expires_at();
         Authenticated {
             identity: Arc::new(JobIdentity {
@@ -181,27 +198,23 @@ impl Authenticator {
             parents: claims.parents,
             bound_agent: claims.agent,
             expires_at,
+            signed_by: None,
             revocations: self.revocations.clone(),
+            standing: None,
         }
     }
-}
 
-impl Authenticated {
-    /// Whether the credential is good still: for every further request with it, and for running ones.
-    ///
-    /// # Errors
-    /// It has expired, or it or one that it was got with has been revoked.
-    pub fn still_valid(&self) -> Result<(), Error> {
-        // The revocation first: it cuts what runs, which the end of the credential's time does not.
-        if self
-            .revocations
-            .hold_any(std::iter::once(&self.token).chain(&self.parents))
-        {
-            Err(Error::Revoked)
-        } else if self.expires_at <= SystemTime::now() {
-            Err(Error::Expired)
-        } else {
-            Ok(())
+    fn of_id_token(&self, verified: oidc::Verified) -> Authenticated {
+        Authenticated {
+            identity: Arc::new(verified.identity),
+            token: verified.token,
+            // Whoever has the key could have made tokens of any id: it can be revoked as they can.
+            parents: vec![verified.key.token()],
+            bound_agent: None,
+            expires_at: verified.good_until,
+            signed_by: Some(verified.key),
+            revocations: self.revocations.clone(),
+            standing: None,
         }
     }
 }
@@ -222,3 +235,9 @@ impl std::fmt::Display for TokenId {
 const MAX_VERIFIED: usize = 10_000;
 /// Revocations of tokens whose end is not known are kept so long; no job runs longer.
 const UNKNOWN_END: Duration = Duration::from_secs(31 * 24 * 3600);
+
+impl From<http::BuildError> for StartError {
+    fn from(error: http::BuildError) -> Self {
+        Self::Provider(error.to_string())
+    }
+}

@@ -1,11 +1,14 @@
 //! The command line: `serve` runs the server, the others look into or change its state beside it.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
+mod credential;
 pub mod explain;
 pub mod job;
 pub mod job_token;
 pub mod kubeconfig;
+pub mod lint;
 mod output;
 pub mod selector;
 #[cfg(test)]
@@ -15,22 +18,20 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
+use ci_tunnel::runtime::causes::with_causes;
 use ci_tunnel::runtime::{signal, telemetry, threads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::access;
 use crate::app::{self, App};
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo;
 use crate::proxy;
 use crate::store::Store;
-use selector::AgentSelector;
 
 /// The ci-tunnel server: lets CI/CD jobs reach Kubernetes clusters that they have no network path to.
 #[derive(Debug, Parser)]
@@ -57,7 +58,7 @@ enum Command {
     /// Run the server
     Serve,
     /// Say of each thing that the server needs whether it holds; exit 1 if one does not
-    Check,
+    Check(lint::Args),
     /// Register agents and their tokens
     #[command(subcommand)]
     Agent(agent::Command),
@@ -66,6 +67,9 @@ enum Command {
     JobToken(job_token::Command),
     /// Say whether a job may use an agent, as whom, and which line of which file decides
     Explain(Box<explain::Args>),
+    /// Check the audit log, and find lines in it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the KUBECONFIG of a job
     Kubeconfig(kubeconfig::Args),
     /// Print a completion script for a shell
@@ -87,8 +91,15 @@ impl Cli {
             );
             return Ok(ExitCode::SUCCESS);
         }
+        if let Command::Check(args) = &self.command
+            && !args.agent_config.is_empty()
+        {
+            let (out, err) = (&mut io::stdout(), &mut io::stderr());
+            let outcome = lint::run(args, &mut io::stdin(), out, err)?;
+            return Ok(ExitCode::from(outcome as u8));
+        }
         let config = self.load();
-        if matches!(self.command, Command::Check) {
+        if matches!(self.command, Command::Check(_)) {
             let healthy = block_on(1, check::all(config, &mut io::stdout()))??;
             return Ok(if healthy {
                 ExitCode::SUCCESS
@@ -96,9 +107,15 @@ impl Cli {
                 ExitCode::FAILURE
             });
         }
-        let config = config?;
+        let config = match config {
+            Err(error) if matches!(self.command, Command::Explain(_)) => {
+                return Ok(cannot_tell(&error.into()));
+            }
+            config => config?,
+        };
         match self.command {
-            Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Serve => serve(config, self.config).map(|()| ExitCode::SUCCESS),
+            Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
     }
@@ -112,11 +129,11 @@ impl Cli {
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
     block_on(config.threads, async {
         let (mut shutdown, mut reload) = signal::install().context("signals")?;
-        let app = App::build(config, level).await?;
+        let app = App::build(config, file, level).await?;
         let (reloads, reload_requests) = mpsc::channel(1);
         let (first, asked) = oneshot::channel();
         let (second, forced) = oneshot::channel();
@@ -166,9 +183,9 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             store.close().await;
             result?;
         }
-        Command::Explain(args) => return explain(&args, &config).await,
+        Command::Explain(args) => return Ok(explain(&args, &config).await),
         Command::Kubeconfig(args) => print_kubeconfig(&args, &config).await?,
-        Command::Serve | Command::Check | Command::Completions { .. } => {}
+        Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -181,36 +198,19 @@ fn join(config: &Config) -> anyhow::Result<agent::Join> {
     })
 }
 
-/// Exit status 0 when the job may use the agent, 1 when not.
-async fn explain(args: &explain::Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&config.state_dir).await?;
-    let selector: AgentSelector = args.agent.parse().map_err(anyhow::Error::msg)?;
-    let agent = selector.find(&store).await?.agent;
-    let job = args.job.identity()?;
-    let rules = match &args.file {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            Arc::new(access::Rules::parse(&text, &file.display().to_string())?)
-        }
-        None => {
-            let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;
-            let snapshot = snapshot.borrow().clone();
-            if let Some(problem) = snapshot
-                .rules(&agent.project, &agent.name)
-                .and_then(|rules| rules.problem.clone())
-            {
-                eprintln!("warning: {problem}");
-            }
-            snapshot.in_force(&agent)
-        }
-    };
-    let explanation = access::explain(&job, &agent, &rules);
-    print!("{}", explain::render(&explanation));
-    Ok(if explanation.decision.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+/// Exit status 0 when the job may use the agent, 1 when not. 1 is an answer, so errors are 2.
+async fn explain(args: &explain::Args, config: &Config) -> ExitCode {
+    let explained = explain::run(args, config, &mut io::stdin(), &mut io::stdout()).await;
+    match explained {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => cannot_tell(&error),
+    }
+}
+
+fn cannot_tell(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", with_causes(error.as_ref()));
+    ExitCode::from(2)
 }
 
 async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {

@@ -4,18 +4,18 @@
 
 mod address;
 mod defaults;
+mod timeouts;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ci_tunnel::config::load;
 use ci_tunnel::config::net::{LogConfig, Quic, TlsFiles};
-use ci_tunnel::config::value::duration;
 use ci_tunnel::runtime::telemetry;
 use serde::Deserialize;
 
 use address::{host_of, is_host_and_port};
+pub use timeouts::Timeouts;
 
 use crate::proxy::limits;
 use crate::{audit, authn, configrepo};
@@ -88,27 +88,6 @@ pub struct Ops {
     pub listen: SocketAddr,
 }
 
-/// How long to wait for what.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Timeouts {
-    /// For an agent that is away. Default 20s.
-    #[serde(with = "duration")]
-    pub hold: Duration,
-    /// For a stream on an agent's connection. Default 5s.
-    #[serde(with = "duration")]
-    pub open_stream: Duration,
-    /// For the head of a request. Default 10s.
-    #[serde(with = "duration")]
-    pub request_head: Duration,
-    /// For the head of a response, from the end of the request. Default 2m.
-    #[serde(with = "duration")]
-    pub response_head: Duration,
-    /// For running requests when the server ends. Default 30s.
-    #[serde(with = "duration")]
-    pub drain: Duration,
-}
-
 /// Why a file is no configuration. The messages name the field.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -148,7 +127,13 @@ pub enum Error {
     #[error("{0} must be more than 0")]
     Zero(&'static str),
     #[error(transparent)]
+    Limits(#[from] limits::config::Error),
+    #[error(transparent)]
+    Repositories(#[from] configrepo::Error),
+    #[error(transparent)]
     Log(#[from] telemetry::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::Invalid),
 }
 
 /// The words that turn TLS off.
@@ -160,7 +145,7 @@ impl Config {
     /// # Errors
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
-        let config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
+        let mut config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
         config.check().map_err(|error| match file {
             Some(file) => Error::In {
                 file: file.to_owned(),
@@ -171,7 +156,10 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn check(&mut self) -> Result<(), Error> {
+        let providers = self.authn.providers.iter();
+        self.config_repositories
+            .bind(providers.map(|provider| provider.name.as_str()))?;
         self.quic.check()?;
         let api = &self.kubernetes_api;
         if let Some(url) = &api.url
@@ -200,6 +188,8 @@ impl Config {
             return Err(Error::AgentsAddress(address.clone()));
         }
         telemetry::check(&self.log)?;
+        self.audit.check()?;
+        self.limits.check()?;
         self.check_numbers()
     }
 
@@ -207,17 +197,14 @@ impl Config {
         if !(1..=1024).contains(&self.threads) {
             return Err(Error::Threads(self.threads));
         }
-        let (api, timeouts) = (&self.kubernetes_api, &self.timeouts);
-        // No hold and no time to drain make sense; no time for what every request needs refuses every request.
-        let zero = [
-            ("kubernetes_api.max_connections", api.max_connections == 0),
-            ("agents.max_sessions", self.agents.max_sessions == 0),
-            ("timeouts.open_stream", timeouts.open_stream.is_zero()),
-            ("timeouts.request_head", timeouts.request_head.is_zero()),
-            ("timeouts.response_head", timeouts.response_head.is_zero()),
-        ];
-        match zero.iter().find(|(_, zero)| *zero) {
-            Some((name, _)) => Err(Error::Zero(name)),
+        if self.kubernetes_api.max_connections == 0 {
+            return Err(Error::Zero("kubernetes_api.max_connections"));
+        }
+        if self.agents.max_sessions == 0 {
+            return Err(Error::Zero("agents.max_sessions"));
+        }
+        match self.timeouts.zero() {
+            Some(name) => Err(Error::Zero(name)),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 
 mod dir;
 mod file;
+mod realm;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,11 +19,17 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::access::Rules;
 use crate::identity::{Agent, AgentName, ProjectPath};
 use dir::Directories;
+use realm::Realm;
 
 /// `config_repositories` in the server's file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Config(pub Vec<Repository>);
+pub struct Config {
+    pub repositories: Vec<Repository>,
+    /// What [`Config::bind`] found.
+    #[serde(skip)]
+    realm: Realm,
+}
 
 /// One place to look in. Where two have a file for one agent, the first listed wins.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +37,8 @@ pub struct Config(pub Vec<Repository>);
 pub struct Repository {
     /// Holds `<project path>/.gitlab/agents/<agent name>/config.yaml`.
     pub directory: PathBuf,
+    /// Whose project paths the directory and the files in it speak of. Default: the only configured provider.
+    pub provider: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +50,19 @@ pub enum Error {
     },
     #[error("config_repositories: {}: is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    #[error(
+        "config_repositories: {repository}: provider is missing: with several providers it must be said whose project \
+         paths these are, one of {known}"
+    )]
+    NoProvider { repository: String, known: String },
+    #[error(
+        "config_repositories: {repository}: provider {provider:?} is not configured: known are {known}"
+    )]
+    UnknownProvider {
+        repository: String,
+        provider: String,
+        known: String,
+    },
     #[error("config_repositories: the first reading did not end: {0}")]
     Reading(#[from] tokio::task::JoinError),
 }
@@ -49,6 +71,8 @@ pub enum Error {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     agents: HashMap<String, Arc<AgentRules>>,
+    /// Of agents without a file.
+    default: Arc<Rules>,
 }
 
 /// One agent's rules and where they come from.
@@ -56,6 +80,8 @@ pub struct Snapshot {
 pub struct AgentRules {
     pub project: ProjectPath,
     pub name: AgentName,
+    /// Whose project `project` is, and those in `rules` where they do not say.
+    pub provider: Option<String>,
     pub rules: Arc<Rules>,
     pub file: PathBuf,
     /// The hash of the content that `rules` were read from, shortened; empty while there was none to use.
@@ -72,8 +98,26 @@ impl Snapshot {
 
     /// The rules in force for an agent, with or without a file.
     pub fn in_force(&self, agent: &Agent) -> Arc<Rules> {
+        self.rules(&agent.project, &agent.name).map_or_else(
+            || Arc::clone(&self.default),
+            |found| Arc::clone(&found.rules),
+        )
+    }
+
+    /// The version of an agent's file that is in force; empty where there is none.
+    pub fn revision(&self, agent: &Agent) -> &str {
         self.rules(&agent.project, &agent.name)
-            .map_or_else(Arc::default, |found| Arc::clone(&found.rules))
+            .map_or("", |found| &found.revision)
+    }
+
+    /// Whether a decision about an agent is the same by `other`.
+    pub fn has_same_rules(&self, other: &Self, agent: &Agent) -> bool {
+        let key = key(&agent.project, &agent.name);
+        match (self.agents.get(&key), other.agents.get(&key)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.rules, &other.rules),
+            _ => false,
+        }
     }
 
     /// All agents that have a file, in no order.
@@ -111,16 +155,12 @@ const RESCAN: Duration = Duration::from_secs(10);
 
 /// Reads all rules and keeps watching. The first snapshot is complete when this returns.
 pub async fn watch(config: &Config) -> Result<(watch::Receiver<Arc<Snapshot>>, Watcher), Error> {
-    let directories = config
-        .0
-        .iter()
-        .map(|repository| repository.directory.clone())
-        .collect::<Vec<_>>();
+    let config = config.clone();
     let (wake, woken) = mpsc::channel(1);
     let (events, directories, first) = tokio::task::spawn_blocking(move || {
         // Watched before read: a change in between must not be lost.
-        let events = events(&directories, wake);
-        let mut directories = Directories::open(directories)?;
+        let events = events(&config.repositories, wake);
+        let mut directories = Directories::open(&config)?;
         let first = Arc::new(directories.read());
         Ok::<_, Error>((events, directories, first))
     })
@@ -176,7 +216,7 @@ async fn follow(
 }
 
 /// Asks the system to tell of changes; without it (too many watches, say) the regular look has to do.
-fn events(directories: &[PathBuf], wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+fn events(repositories: &[Repository], wake: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
     let on_event = move |event: notify::Result<notify::Event>| {
         if event.map_or(true, |event| is_change(event.kind)) {
             // Full means that a wake-up waits already.
@@ -184,9 +224,9 @@ fn events(directories: &[PathBuf], wake: mpsc::Sender<()>) -> Option<Recommended
         }
     };
     let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        directories
-            .iter()
-            .try_for_each(|directory| watcher.watch(directory, RecursiveMode::Recursive))?;
+        repositories.iter().try_for_each(|repository| {
+            watcher.watch(&repository.directory, RecursiveMode::Recursive)
+        })?;
         Ok(watcher)
     });
     let warn =

@@ -10,6 +10,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+/// The provider that stands for this server itself: it issued the job's token, and its operator vouches for the job.
+pub const LOCAL: &str = "local";
+
 /// An agent's number, unique on this server, never used again. It stands in `Authorization: Bearer ci:<id>:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -94,7 +97,9 @@ pub enum RefType {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    pub name: String,
+    /// Unknown where the credential tells of the environment without naming it, as GitLab's job tokens do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -54,8 +54,8 @@ pub enum Error {
     Write(String),
 }
 
-/// The document with a context for each of `entries`. `current`: the context to be the current one; none is by itself,
-/// as it could be the wrong cluster.
+/// The document with a context for each of `entries`. `current`: the context to be the current one. Without it the only
+/// one there is; of several none is, as it could be the wrong cluster.
 ///
 /// # Errors
 /// The server's address is of no use for kubectl, or `current` is none of the contexts.
@@ -75,7 +75,7 @@ pub fn document(
         }],
         users: entries.iter().map(user).collect(),
         contexts: entries.iter().map(context).collect(),
-        current_context: current.map(|asked| find(asked, entries)).transpose()?,
+        current_context: current_context(current, entries)?,
     };
     match format {
         Format::Json => {
@@ -109,6 +109,14 @@ fn context(entry: &Entry) -> Named<Context<'_>> {
 
 fn user_name(agent: &Agent) -> String {
     format!("agent:{}", agent.id)
+}
+
+fn current_context(asked: Option<&str>, entries: &[Entry]) -> Result<Option<String>, Error> {
+    match (asked, entries) {
+        (Some(asked), entries) => find(asked, entries).map(Some),
+        (None, [only]) => Ok(Some(only.agent.to_string())),
+        (None, _) => Ok(None),
+    }
 }
 
 /// The name of the context that `asked` means; paths compare without regard to case, as everywhere.

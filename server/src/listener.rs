@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
+use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::transport::connection::Transport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::agents::Registry;
+use crate::audit::Audit;
+use crate::audit::event::What;
 use crate::configrepo::Snapshot;
 use crate::metrics::{AdmissionLabels, Metrics};
 use crate::store::Store;
@@ -37,10 +40,13 @@ pub struct Listener {
     pub registry: Registry,
     pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     pub metrics: Metrics,
+    pub audit: Audit,
     pub drain: drain::Notice,
     /// What draining agents' requests have.
     pub drain_grace: Duration,
     pub sessions: AtomicU64,
+    /// Whoever finds the port can try tokens as fast as the network carries them.
+    pub strangers: Sparing,
 }
 
 /// For the handshake, hello and welcome together.
@@ -89,7 +95,7 @@ impl Listener {
         number: u64,
         place: Option<OwnedSemaphorePermit>,
     ) {
-        let transport = visitor.transport();
+        let (transport, client) = (visitor.transport(), visitor.address);
         let admission = self.admission(visitor, number, place.is_some());
         let admission = tokio::time::timeout(ADMISSION, admission).await;
         let outcome = match admission {
@@ -101,10 +107,19 @@ impl Listener {
             Err(_) => admit::Error::Deadline,
         };
         self.count(outcome.label(), transport);
-        tracing::warn!(
-            reason = outcome.label(),
-            "an agent was not admitted: {outcome}"
-        );
+        if let Some(unsaid) = self.strangers.say(outcome.label()) {
+            tracing::warn!(
+                reason = outcome.label(),
+                unsaid,
+                "an agent was not admitted: {outcome}"
+            );
+            self.audit.event(What::AgentRefused {
+                client,
+                reason: outcome.label().to_owned(),
+                message: outcome.to_string(),
+                unsaid,
+            });
+        }
     }
 
     async fn admission(

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub bytes_down: Counter,
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
+    pub limited: Family<LimitLabels, Counter>,
     pub agent_sessions: Family<TransportLabels, Gauge>,
     pub agent_admissions: Family<AdmissionLabels, Counter>,
     pub client_connections: Gauge,
@@ -27,6 +28,9 @@ pub struct Metrics {
     pub audit_lost: Counter,
     pub configuration_problems: Gauge,
     pub configuration_files: Gauge,
+    pub oidc_fetches: Family<FetchLabels, Counter>,
+    pub oidc_keys: Family<ProviderLabels, Gauge>,
+    pub oidc_keys_fetched: Family<ProviderLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +63,25 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderLabels {
+    pub provider: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FetchLabels {
+    pub provider: String,
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
+/// Which limit: `limits.<scope>.<limit>` in the server's file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabels {
+    pub scope: &'static str,
+    pub limit: &'static str,
+}
+
 impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let bytes = Family::<DirectionLabels, Counter>::default();
@@ -71,6 +94,7 @@ impl Metrics {
             bytes,
             refusals: Family::default(),
             cuts: Family::default(),
+            limited: Family::default(),
             agent_sessions: Family::default(),
             agent_admissions: Family::default(),
             client_connections: Gauge::default(),
@@ -79,14 +103,23 @@ impl Metrics {
             audit_lost: Counter::default(),
             configuration_problems: Gauge::default(),
             configuration_files: Gauge::default(),
+            oidc_fetches: Family::default(),
+            oidc_keys: Family::default(),
+            oidc_keys_fetched: Family::default(),
         };
         metrics.register(registry.sub_registry_with_prefix("ci_tunnel_server"));
         metrics
     }
 
+    /// Of a command of the command line: nobody reads them.
+    pub fn unread() -> Self {
+        Self::new(&mut Registry::default())
+    }
+
     fn register(&self, registry: &mut Registry) {
         self.register_requests(registry);
         self.register_neighbours(registry);
+        self.register_providers(registry);
     }
 
     fn register_requests(&self, registry: &mut Registry) {
@@ -103,6 +136,9 @@ impl Metrics {
         registry.register("refusals", refusals, self.refusals.clone());
         let cuts = "Running requests that this server ended, by reason";
         registry.register("cuts", cuts, self.cuts.clone());
+        let limited =
+            "Requests and connections refused, and pieces of streams held back, by the limit";
+        registry.register("limited", limited, self.limited.clone());
         let retries = "Requests that went to another session because the first took no stream";
         registry.register("routing_retries", retries, self.routing_retries.clone());
         let lost = "Audit lines that could not be written";
@@ -135,6 +171,19 @@ impl Metrics {
             "configuration_files",
             files,
             self.configuration_files.clone(),
+        );
+    }
+
+    fn register_providers(&self, registry: &mut Registry) {
+        let fetches = "Times that a provider's keys were fetched";
+        registry.register("oidc_key_fetches", fetches, self.oidc_fetches.clone());
+        let keys = "Keys of a provider that can verify its ID tokens";
+        registry.register("oidc_keys", keys, self.oidc_keys.clone());
+        let fetched = "When a provider's keys were last fetched, in seconds since 1970";
+        registry.register(
+            "oidc_keys_fetched_timestamp_seconds",
+            fetched,
+            self.oidc_keys_fetched.clone(),
         );
     }
 }

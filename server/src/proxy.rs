@@ -5,8 +5,10 @@
 
 pub mod body;
 mod carried;
+pub mod client;
 pub mod forward;
 pub mod front;
+pub mod judge;
 pub mod kubeconfig;
 pub mod limits;
 pub mod live;
@@ -14,7 +16,6 @@ pub mod reject;
 pub mod request;
 pub mod upgrade;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,10 +30,10 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use crate::access::{self, AccessAs, Permit};
+use crate::access::{AccessAs, Permit};
 use crate::agents::directory::Directory;
 use crate::audit::{Audit, Ending, Record};
-use crate::authn::{self, Authenticated, Authenticator, Credential};
+use crate::authn::{self, Authenticator, Credential};
 use crate::configrepo::Snapshot;
 use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
@@ -40,6 +41,7 @@ use crate::metrics::{Metrics, ReasonLabels};
 use crate::routing::{self, Route, Router};
 use body::Body;
 use carried::Carried;
+use client::Client;
 use limits::Limits;
 pub use limits::Slots;
 use live::{Live, Why};
@@ -53,6 +55,8 @@ pub struct Config {
     pub url_path_prefix: String,
     /// For a response head, counted from the end of the request's body.
     pub response_head_timeout: Duration,
+    /// How long nobody may take a byte of an upload; zero: for ever.
+    pub stalled_upload: Duration,
 }
 
 /// Everything that a request meets on its way.
@@ -85,23 +89,35 @@ impl Proxy {
     pub async fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
-        client: SocketAddr,
+        client: Arc<Client>,
     ) -> Response<Body> {
-        let mut record = self.audit.open(request_id(), Some(client));
+        let mut record = self.audit.open(request_id(), Some(client.address));
         let user_agent = request
             .headers()
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         record.request(request.method(), request.uri().path(), user_agent);
-        let as_text = request::is_discovery(&request, &self.config.url_path_prefix);
-        let answer = if kubeconfig::is_asked(&request, &self.config.url_path_prefix) {
-            kubeconfig::answer(&self, &request, &mut record).await
+        let for_kubeconfig = kubeconfig::is_asked(&request, &self.config.url_path_prefix);
+        let as_text = if for_kubeconfig {
+            kubeconfig::wants_text(&request)
         } else {
-            match self.carry(request, &mut record).await {
+            request::is_discovery(&request, &self.config.url_path_prefix)
+        };
+        let answer = if !record.may_run() {
+            Err(Reject::AuditUnavailable)
+        } else if for_kubeconfig {
+            kubeconfig::answer(&self, &request, &client, &mut record).await
+        } else {
+            match self.carry(request, &client, &mut record).await {
                 Ok(carried) => return carried.finish(record),
                 Err(reject) => Err(reject),
             }
         };
+        if let Err(Reject::Unauthenticated(error)) = &answer
+            && error.retry_after().is_none()
+        {
+            client.rejected();
+        }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
         record.status(response.status().as_u16());
         response.map(|bytes| {
@@ -114,17 +130,20 @@ impl Proxy {
     async fn carry(
         &self,
         mut request: Request<Incoming>,
+        client: &Client,
         record: &mut Record,
     ) -> Result<Carried, Reject> {
         let target = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(&target.attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
-        let who = self.authenticate(&credential).await?;
+        client.may_show_credential()?;
+        let who = self.authenticator.authenticate(&credential).await?;
+        client.authenticated();
         record.job(&who.identity, who.token.as_str());
         let asked = request::asked_identity(request.headers())?;
         let (permitted, identity) = self.permit(&credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;
-        let client = hyper::upgrade::on(&mut request);
+        let switch = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let head = request_head(
             target,
@@ -133,108 +152,28 @@ impl Proxy {
             identity,
             record.request_id(),
         );
-        self.forward(head, body, permitted, route, client, record)
+        self.forward(head, body, permitted, route, switch, record)
             .await
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Arc<Authenticated>, Reject> {
-        if !self.audit.permits_requests() {
-            return Err(Reject::AuditUnavailable);
-        }
-        Ok(self.authenticator.authenticate(credential).await?)
-    }
-
-    /// Decides whether the job may use the agent, and as whom; from here on the request is judged again whenever
-    /// something changes.
-    fn permit(
-        &self,
-        credential: &Credential,
-        who: Arc<Authenticated>,
-        asked: Option<KubernetesIdentity>,
-        record: &mut Record,
-    ) -> Result<(Permitted, KubernetesIdentity), Reject> {
-        let no_agent = || Reject::NoAgent {
-            agent: credential.agent.to_string(),
-        };
-        let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
-        let rules = Arc::clone(&self.rules.borrow());
-        let permit =
-            access::decide(&who.identity, &agent, &rules.in_force(&agent)).map_err(|denied| {
-                match denied {
-                    access::Denied::NotNamed { .. } => no_agent(),
-                    denied => Reject::Denied {
-                        agent: agent.to_string(),
-                        denied,
-                    },
-                }
-            })?;
-        record.agent(&agent);
-        let identity = effective_identity(&permit, asked)?;
-        record.permit(permit.rule().to_string(), &identity);
-        let slots = self.limits.admit(&who)?;
-        let live = self.live.add(who, Arc::clone(&agent), permit);
-        // Whatever changed before the request was among the running ones is seen here, what changes later by whoever
-        // judges those.
-        let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
-        if (changed || live.request().who.still_valid().is_err())
-            && let Some(why) = self.judge(live.request())
-        {
-            return Err(Reject::Cut(why.message));
-        }
-        let permitted = Permitted { agent, live, slots };
-        Ok((permitted, identity))
-    }
-
-    /// Why a running request may not go on; `None` if it may.
-    pub fn judge(&self, request: &live::Request) -> Option<Why> {
-        match request.who.still_valid() {
-            // A credential must be good when a request begins; that it ends with time does not end what runs.
-            Ok(()) | Err(authn::Error::Expired) => {}
-            Err(error) => {
-                return Some(Why {
-                    label: "token",
-                    message: error.to_string(),
-                });
-            }
-        }
-        if self.directory.get(request.agent.id).is_none() {
-            return Some(Why {
-                label: "agent_deleted",
-                message: format!("agent {} was deleted", request.agent),
-            });
-        }
-        let rules = self.rules.borrow().in_force(&request.agent);
-        match access::decide(&request.who.identity, &request.agent, &rules) {
-            Ok(permit) if permit.identity() == request.permit.identity() => None,
-            Ok(_) => Some(Why {
-                label: "identity",
-                message: format!(
-                    "agent {}'s configuration gives this job another identity now",
-                    request.agent
-                ),
-            }),
-            Err(denied) => Some(Why {
-                label: "rules",
-                message: denied.to_string(),
-            }),
-        }
-    }
-
     async fn route(&self, permitted: &Permitted, record: &mut Record) -> Result<Route, Reject> {
-        let cut = permitted.live.cut();
+        let cut = permitted.live.request().cut();
         let agent = || permitted.agent.to_string();
-        tokio::select! {
+        let route = tokio::select! {
             biased;
-            route = self.router.open(permitted.agent.id) => {
-                let route = route.map_err(|error| match error {
-                    routing::Error::Absent { since } => Reject::AgentAway { agent: agent(), since },
-                    routing::Error::NoStream => Reject::NoStream { agent: agent() },
-                })?;
-                record.session(route.session);
-                Ok(route)
-            }
-            () = cut.cancelled() => Err(cut_reject(&permitted.live)),
-        }
+            () = cut.cancelled() => return Err(cut_reject(permitted, true)),
+            route = self.router.open(permitted.agent.id) => route,
+        };
+        let route = route.map_err(|error| match error {
+            routing::Error::Absent { since } => Reject::AgentAway {
+                agent: agent(),
+                since,
+            },
+            routing::Error::NoStream => Reject::NoStream { agent: agent() },
+        })?;
+        permitted.live.request().carried_by(route.session);
+        record.session(route.session);
+        Ok(route)
     }
 
     async fn forward(
@@ -243,35 +182,37 @@ impl Proxy {
         body: Incoming,
         permitted: Permitted,
         route: Route,
-        client: hyper::upgrade::OnUpgrade,
+        switch: hyper::upgrade::OnUpgrade,
         record: &Record,
     ) -> Result<Carried, Reject> {
         let agent = Arc::clone(&permitted.agent);
         let safe = is_safe(&head);
         let late = self.config.response_head_timeout;
         let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
-        let cut = permitted.live.cut();
+        let cut = permitted.live.request().cut();
         let upload = forward::Uploading {
             sent: record.sent(),
             cut: cut.clone(),
+            pace: permitted.slots.pace(),
+            stalled: self.config.stalled_upload,
         };
-        let mut sent = forward::send(&head, body, route.sender, route.receiver, upload)
-            .await
-            .map_err(rejected)?;
-        let response = tokio::select! {
+        let answer = async {
+            let (sender, receiver) = (route.sender, route.receiver);
+            let mut sent = forward::send(&head, body, sender, receiver, upload, late).await?;
+            let response = sent.response(late).await?;
+            Ok((sent, response))
+        };
+        let (sent, response) = tokio::select! {
             biased;
-            response = sent.response(late) => response.map_err(rejected)?,
-            () = cut.cancelled() => return Err(match cut_reject(&permitted.live) {
-                Reject::ShuttingDown if !safe => Reject::CutByRestart,
-                reject => reject,
-            }),
+            () = cut.cancelled() => return Err(cut_reject(&permitted, safe)),
+            answer = answer => answer.map_err(rejected)?,
         };
         let upgrade = match (&head.kind, &response.upgrade) {
             (_, None) => None,
             (RequestKind::Upgrade(asked), Some(got))
                 if asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()) =>
             {
-                Some(client)
+                Some(switch)
             }
             _ => {
                 return Err(Reject::AgentBroken {
@@ -303,7 +244,11 @@ impl Proxy {
             code = reject.status().as_u16(),
             "{reject}"
         );
-        record.end(Ending::Refused(label), Some(reject.to_string()));
+        let message = Some(reject.to_string());
+        match reject {
+            Reject::Cut(why) => record.cut(why.label, why.code(), message),
+            _ => record.end(Ending::Refused(label.into()), message),
+        }
         reject.response(record.request_id(), as_text)
     }
 }
@@ -351,10 +296,20 @@ fn is_safe(head: &RequestHead) -> bool {
     head.method.is_safe() && !matches!(head.kind, RequestKind::Upgrade(_))
 }
 
-fn cut_reject(live: &live::Guard) -> Reject {
-    match live.why() {
-        Some(why) if why.label == live::RESTARTING => Reject::ShuttingDown,
-        why => Reject::Cut(why.map(|why| why.message).unwrap_or_default()),
+/// Why a request that was cut gets no answer; `safe`: it may be repeated, or was not sent at all.
+fn cut_reject(permitted: &Permitted, safe: bool) -> Reject {
+    match permitted.live.request().why() {
+        Some(why) if why.label == live::RESTARTING && safe => Reject::ShuttingDown,
+        Some(why) if why.label == live::RESTARTING => Reject::CutByRestart,
+        // The job has lost nothing: the agent may have another session, or another token soon.
+        Some(why) if why.label == live::AGENT_TOKEN => Reject::AgentLost {
+            agent: permitted.agent.to_string(),
+            safe,
+        },
+        why => Reject::Cut(why.unwrap_or_else(|| Why {
+            label: "cut",
+            message: String::new(),
+        })),
     }
 }
 
@@ -376,6 +331,7 @@ fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Durat
         forward::Error::Lost(_) => Reject::AgentLost { agent, safe },
         forward::Error::Protocol => Reject::AgentBroken { agent },
         forward::Error::Timeout => Reject::NoAnswer { agent, after },
+        forward::Error::Stalled => Reject::StalledUpload { agent },
         forward::Error::TooLong => Reject::HeadTooLong {
             limit: request::MAX_HEAD,
         },
@@ -385,6 +341,12 @@ fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Durat
 /// Sixty-four random bits: enough to find a request in logs, short enough to read aloud.
 fn request_id() -> String {
     format!("{:016x}", rand::random::<u64>())
+}
+
+impl From<limits::Over> for Reject {
+    fn from(over: limits::Over) -> Self {
+        Self::TooManyRequests(over)
+    }
 }
 
 impl From<authn::Error> for Reject {

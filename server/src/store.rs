@@ -38,6 +38,12 @@ pub enum Error {
     Access { file: PathBuf, source: sqlx::Error },
     #[error("agent {agent} exists already: its id is {id}; see `agent show {id}`")]
     AgentExists { agent: String, id: u64 },
+    #[error("the agent id {0} is not possible: from 1 to {max}", max = 1_u64 << 52)]
+    AgentIdRange(u64),
+    #[error(
+        "the agent id {0} is taken: another agent has it, or had it before it was deleted; see `agent list`"
+    )]
+    AgentIdTaken(u64),
     #[error("{file}: busy for more than {seconds} s: another process holds its lock", file = file.display())]
     Busy {
         file: PathBuf,

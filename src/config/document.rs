@@ -9,11 +9,13 @@
 //! assert_eq!(id.text().unwrap_err().to_string(), "line 2: projects[0].id: must be a text (put it in quotes), not a number");
 //! ```
 
-/// A value and its line.
+/// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// The line, counted from 1.
     pub line: usize,
+    /// The column, counted from 1, in characters.
+    pub column: usize,
     /// What stands there.
     pub value: Value,
 }
@@ -40,6 +42,7 @@ pub enum Value {
 pub struct Place<'a> {
     node: &'a Node,
     line: usize,
+    column: usize,
     path: String,
 }
 
@@ -49,10 +52,25 @@ pub struct Place<'a> {
 pub struct Invalid {
     /// The line, counted from 1.
     pub line: usize,
+    /// The column, counted from 1, in characters.
+    pub column: usize,
+    /// What kind of mistake it is.
+    pub kind: Kind,
     /// The way from the root of the document.
     pub path: String,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+/// Kinds of mistakes in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A key that means nothing at its place.
+    UnknownKey,
+    /// A value of another kind than must stand there.
+    WrongType,
+    /// A value of the right kind that can not be used.
+    Value,
 }
 
 impl<'a> Place<'a> {
@@ -61,6 +79,7 @@ impl<'a> Place<'a> {
         Self {
             node,
             line: node.line,
+            column: node.column,
             path: String::new(),
         }
     }
@@ -68,6 +87,16 @@ impl<'a> Place<'a> {
     /// The line that the value, or its key, begins on.
     pub fn line(&self) -> usize {
         self.line
+    }
+
+    /// The column that the value, or its key, begins at.
+    pub fn column(&self) -> usize {
+        self.column
+    }
+
+    /// The way from the root of the document.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Nothing stands here: `key:` and no more.
@@ -93,6 +122,7 @@ impl<'a> Place<'a> {
     fn entry(&self, key: &'a Node, node: &'a Node) -> Option<(&'a str, Self)> {
         let Node {
             line,
+            column,
             value: Value::Text(key),
         } = key
         else {
@@ -108,6 +138,7 @@ impl<'a> Place<'a> {
             Self {
                 node,
                 line: *line,
+                column: *column,
                 path,
             },
         ))
@@ -126,6 +157,7 @@ impl<'a> Place<'a> {
                     Self {
                         node,
                         line: node.line,
+                        column: node.column,
                         path,
                     }
                 };
@@ -158,8 +190,22 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A complaint about this place.
+    /// A complaint about the value at this place.
     pub fn invalid(&self, message: impl ToString) -> Invalid {
+        self.complaint(Kind::Value, message.to_string())
+    }
+
+    /// A complaint that this place's key is none of `known`.
+    pub fn unknown_key(&self, known: &[&str]) -> Invalid {
+        let mut message = format!("unknown key: known here are {}", known.join(", "));
+        let key = self.path.rsplit('.').next().unwrap_or(&self.path);
+        if let Some(near) = nearest(key, known) {
+            message.push_str(&format!("; did you mean {near}?"));
+        }
+        self.complaint(Kind::UnknownKey, message)
+    }
+
+    fn complaint(&self, kind: Kind, message: String) -> Invalid {
         let path = if self.path.is_empty() {
             "the document".to_owned()
         } else {
@@ -167,17 +213,11 @@ impl<'a> Place<'a> {
         };
         Invalid {
             line: self.line,
+            column: self.column,
+            kind,
             path,
-            message: message.to_string(),
+            message,
         }
-    }
-
-    /// A complaint that this place's key is none of `known`.
-    pub fn unknown_key(&self, known: &[&str]) -> Invalid {
-        self.invalid(format_args!(
-            "unknown key: known here are {}",
-            known.join(", ")
-        ))
     }
 
     fn expected(&self, wanted: &str) -> Invalid {
@@ -189,6 +229,36 @@ impl<'a> Place<'a> {
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
         };
-        self.invalid(format_args!("must be {wanted}, not {found}"))
+        self.complaint(Kind::WrongType, format!("must be {wanted}, not {found}"))
+    }
+}
+
+/// The one of `known` that `word` is probably meant to be.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |known: &&str| strsim::osa_distance(&word.to_lowercase(), known);
+    let near = known.iter().copied().min_by_key(|known| distance(known))?;
+    // A third of the word may be wrong; two words that share less are two words.
+    (distance(&near) * 3 <= near.len()).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let known = ["refs", "ref_type", "environments", "users"];
+        for (word, near) in [
+            ("enviroments", Some("environments")),
+            ("Environments", Some("environments")),
+            ("ref", Some("refs")),
+            ("reftype", Some("ref_type")),
+            ("user", Some("users")),
+            ("branches", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, &known), near, "{word}");
+        }
+        assert_eq!(nearest("x", &[]), None);
     }
 }

@@ -111,6 +111,7 @@ impl<'de> Deserialize<'de> for Node {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
         Ok(Self {
             line: usize::try_from(spanned.referenced.line()).unwrap_or(usize::MAX),
+            column: usize::try_from(spanned.referenced.column()).unwrap_or(usize::MAX),
             value: spanned.value,
         })
     }
@@ -179,9 +180,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut map = Vec::new();
         while let Some((key, value)) = entries.next_entry::<Spanned<String>, Node>()? {
             let line = usize::try_from(key.referenced.line()).unwrap_or(usize::MAX);
+            let column = usize::try_from(key.referenced.column()).unwrap_or(usize::MAX);
             map.push((
                 Node {
                     line,
+                    column,
                     value: Value::Text(key.value),
                 },
                 value,

@@ -1,7 +1,10 @@
 //! As whom a request runs in the cluster: a typed field of the request head, never headers.
 
+mod headers;
+
 use bytes::{Bytes, BytesMut};
 
+pub use self::headers::NotAHeader;
 use super::codec::{Malformed, Reader, Writer, pair, text};
 
 /// As whom the agent sends a request to its API server.

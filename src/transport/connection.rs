@@ -54,6 +54,8 @@ pub struct Closed {
     pub code: Code,
     /// What happened, in words.
     pub reason: String,
+    /// Whether the peer itself said so, as opposed to falling silent.
+    pub said: bool,
 }
 
 impl Connection {
@@ -158,6 +160,7 @@ impl From<quinn::ConnectionError> for Closed {
             }
             other => other.to_string(),
         };
-        Self { code, reason }
+        let said = matches!(error, quinn::ConnectionError::ApplicationClosed(_));
+        Self { code, reason, said }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use client::{Trust, client_config};
+pub use client::{Trust, client_config, web_client_config};
 pub use identity::ServerIdentity;
 pub use pin::Pin;
 

@@ -7,8 +7,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod bulk;
+mod ci;
 mod deploy;
 mod faults;
+mod gitlab;
 mod helm;
 mod identity;
 mod installed;

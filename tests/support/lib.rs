@@ -7,7 +7,9 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
+pub mod connect;
 pub mod deadline;
+pub mod issuer;
 pub mod kubectl;
 pub mod pki;
 pub mod process;

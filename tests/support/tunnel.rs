@@ -42,6 +42,7 @@ pub use self::builder::Builder;
 pub use self::program::Program;
 use crate::cluster::folder::Folder;
 use crate::deadline::{within, within_time};
+use crate::process::Signal;
 
 /// A server and its agents, running.
 #[derive(Debug)]
@@ -102,6 +103,12 @@ impl Tunnel {
         files::replace(&file, yaml)
     }
 
+    /// Puts these keys over those of the server's file, and asks the server to read it again.
+    pub fn reload(&self, server_yaml: &str) -> Result<()> {
+        files::change_server_yaml(&self.folder, server_yaml)?;
+        self.server.signal(Signal::Hup)
+    }
+
     /// Where clients of the Kubernetes API connect.
     pub fn api_addr(&self) -> SocketAddr {
         self.addresses.kubernetes_api
@@ -129,6 +136,11 @@ impl Tunnel {
     /// Runs the server's command line on its configuration, and returns what it prints.
     pub async fn cli(&self, arguments: &[&str]) -> Result<String> {
         files::cli(&self.programs.server, &self.folder, arguments).await
+    }
+
+    /// Runs the server's command line on its configuration; how it ended, and what it printed.
+    pub async fn cli_ran(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        files::cli_ran(&self.programs.server, &self.folder, arguments).await
     }
 
     /// The whole lines of the server's audit log.

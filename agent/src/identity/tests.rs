@@ -1,6 +1,7 @@
 //! Which heads are carried, and the headers made for them.
 
 use bytes::Bytes;
+use ci_tunnel::protocol::identity::Impersonation;
 use http::Method;
 
 use super::*;
@@ -199,7 +200,10 @@ fn an_identity_that_http_would_change_is_refused() {
             "extra key",
         ),
     ] {
-        assert_eq!(as_somebody(who), Err(Refusal::Identity { what }));
+        assert_eq!(
+            as_somebody(who),
+            Err(Refusal::Identity(NotAHeader { what }))
+        );
     }
 }
 

@@ -97,7 +97,11 @@ impl Serving {
             },
         };
         self.connection.close(code, &reason);
-        End::Lost(Closed { code, reason })
+        End::Lost(Closed {
+            code,
+            reason,
+            said: false,
+        })
     }
 
     /// Serves until something breaks. Each awaited thing here loses nothing when another one wins.

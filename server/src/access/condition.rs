@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::glob::Glob;
+use super::glob::{Effort, Glob};
 use crate::identity::{JobIdentity, RefType};
 
 /// The conditions of one entry; all must hold.
@@ -51,6 +51,17 @@ impl Conditions {
                 reason: self.reason(condition, job),
             })
             .collect()
+    }
+
+    /// Whether these hold for every job that `other` hold for. False where the patterns do not tell with the effort left.
+    pub(super) fn cover(&self, other: &Self, effort: &mut Effort) -> bool {
+        (self.ref_type.is_none() || self.ref_type == other.ref_type)
+            && (!self.protected_branches_only || other.protected_branches_only)
+            && (!self.protected_environments_only || other.protected_environments_only)
+            && list_covers(&self.pipeline_sources, &other.pipeline_sources, effort)
+            && list_covers(&self.users, &other.users, effort)
+            && list_covers(&self.refs, &other.refs, effort)
+            && list_covers(&self.environments, &other.environments, effort)
     }
 
     fn checks<'a>(&'a self, job: &'a JobIdentity) -> impl Iterator<Item = (Condition, bool)> + 'a {
@@ -122,10 +133,19 @@ fn listed(patterns: &[Glob], value: Option<&str>) -> bool {
         || known.is_some_and(|value| patterns.iter().any(|pattern| pattern.matches(value)))
 }
 
+/// No pattern asks for nothing.
+fn list_covers(wide: &[Glob], narrow: &[Glob], effort: &mut Effort) -> bool {
+    if wide.is_empty() || narrow.is_empty() {
+        return wide.is_empty();
+    }
+    let covered = |narrow: &Glob| wide.iter().any(|wide| wide.covers(narrow, effort));
+    narrow.iter().all(covered)
+}
+
 fn environment_name(job: &JobIdentity) -> Option<&str> {
     job.environment
         .as_ref()
-        .map(|environment| environment.name.as_str())
+        .and_then(|environment| environment.name.as_deref())
 }
 
 fn user(job: &JobIdentity) -> Option<&str> {

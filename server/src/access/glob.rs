@@ -3,7 +3,11 @@
 //! Every other character stands for itself. Matching is by a set of states, so its time is bounded by
 //! pattern length × text length whatever the pattern.
 
+mod cover;
+
 use std::fmt;
+
+pub use cover::Effort;
 
 /// A checked pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]

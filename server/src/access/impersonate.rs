@@ -1,12 +1,17 @@
-//! As whom a permitted job acts in the cluster: GitLab's names for `ci_job` and `ci_user`, or the file's own templates.
+//! As whom a permitted job acts in the cluster: the names that GitLab gives for `ci_job` and `ci_user`, under the prefix
+//! of the job's own provider, or the file's own templates.
 //!
-//! Where a number that GitLab's names are made of is unknown (the job is not GitLab's), the same group stands under
-//! `ci-tunnel:` with the lower-cased path in its place, so that no other system's project can pass for a GitLab one.
+//! No two providers have one prefix, so no job can pass for one of another provider. [`names`] makes the names.
+
+mod names;
 
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity, MAX_VALUE, MAX_VALUES};
 
 use super::template::{Template, Unrenderable, ref_type};
-use crate::identity::{Agent, JobIdentity, ProjectPath, User};
+use crate::identity::{Agent, JobIdentity, User};
+pub(super) use names::KINDS;
+use names::Names;
+pub use names::is_identity_prefix;
 
 /// What an entry says under `access_as`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,16 +33,25 @@ pub(super) struct Templates {
 }
 
 impl Source {
-    /// Who the job is in the cluster.
+    /// Who the job is in the cluster. `config_project`: the number of the agent's configuration project, where known.
     pub(super) fn identity(
         &self,
         job: &JobIdentity,
         agent: &Agent,
+        config_project: Option<u64>,
     ) -> Result<KubernetesIdentity, Unrenderable> {
+        let of_job = |(username, groups)| {
+            Ok(Impersonation {
+                username,
+                uid: None,
+                groups,
+                extra: extra(job, agent, config_project, Names::of(job)?.key_domain()),
+            })
+        };
         let identity = match self {
             Self::Agent => return Ok(KubernetesIdentity::Agent),
-            Self::CiJob => ci_job(job, agent)?,
-            Self::CiUser => ci_user(job, agent)?,
+            Self::CiJob => of_job(ci_job(job)?)?,
+            Self::CiUser => of_job(ci_user(job)?)?,
             Self::Impersonate(templates) => templates.render(job, agent)?,
         };
         check(&identity)?;
@@ -68,21 +82,19 @@ impl Templates {
     }
 }
 
-fn ci_job(job: &JobIdentity, agent: &Agent) -> Result<Impersonation, Unrenderable> {
+type UserAndGroups = (String, Vec<String>);
+
+fn ci_job(job: &JobIdentity) -> Result<UserAndGroups, Unrenderable> {
+    let names = Names::of(job)?;
     let id = job
         .job_id
         .as_deref()
         .ok_or(Unrenderable::Unknown("job_id"))?;
-    Ok(Impersonation {
-        username: format!("gitlab:ci_job:{id}"),
-        uid: None,
-        groups: job_groups(job),
-        extra: extra(job, agent),
-    })
+    Ok((names.plain("ci_job", Some(id)), job_groups(job, &names)))
 }
 
 /// The order is GitLab's: the job, its project's groups, its project, its environment.
-fn job_groups(job: &JobIdentity) -> Vec<String> {
+fn job_groups(job: &JobIdentity, names: &Names<'_>) -> Vec<String> {
     let environment = job.environment.as_ref();
     let tier = environment
         .and_then(|environment| environment.tier.as_deref())
@@ -90,38 +102,37 @@ fn job_groups(job: &JobIdentity) -> Vec<String> {
     let slug = environment
         .and_then(|environment| environment.slug.as_deref())
         .filter(|slug| !slug.is_empty());
-    let mut groups = vec!["gitlab:ci_job".to_owned()];
+    let mut groups = vec![names.plain("ci_job", None)];
     for group in &job.groups {
-        let named = Named::new(group.id, &group.path);
-        groups.push(named.name("group", None));
-        groups.extend(tier.map(|tier| named.name("group_env_tier", Some(tier))));
+        let name = |kind, detail| names.of_path(kind, group.id, &group.path, detail);
+        groups.push(name("group", None));
+        groups.extend(tier.map(|tier| name("group_env_tier", Some(tier))));
     }
-    let project = Named::new(job.project.id, &job.project.path);
-    groups.push(project.name("project", None));
-    groups.extend(slug.map(|slug| project.name("project_env", Some(slug))));
-    groups.extend(tier.map(|tier| project.name("project_env_tier", Some(tier))));
+    let project = |kind, detail| names.of_path(kind, job.project.id, &job.project.path, detail);
+    groups.push(project("project", None));
+    groups.extend(slug.map(|slug| project("project_env", Some(slug))));
+    groups.extend(tier.map(|tier| project("project_env_tier", Some(tier))));
     groups
 }
 
-fn ci_user(job: &JobIdentity, agent: &Agent) -> Result<Impersonation, Unrenderable> {
+fn ci_user(job: &JobIdentity) -> Result<UserAndGroups, Unrenderable> {
+    let names = Names::of(job)?;
     let user = job
         .user
         .as_ref()
         .filter(|user| !user.login.is_empty())
         .ok_or(Unrenderable::Unknown("user_login"))?;
-    let project = Named::new(job.project.id, &job.project.path);
-    let mut groups = vec!["gitlab:user".to_owned()];
-    groups.extend(
-        roles(user)
-            .into_iter()
-            .map(|role| project.name("project_role", Some(role))),
-    );
-    Ok(Impersonation {
-        username: format!("gitlab:user:{}", user.login),
-        uid: None,
-        groups,
-        extra: extra(job, agent),
-    })
+    let mut groups = vec![names.plain("user", None)];
+    let role = |role| {
+        names.of_path(
+            "project_role",
+            job.project.id,
+            &job.project.path,
+            Some(role),
+        )
+    };
+    groups.extend(roles(user).into_iter().map(role));
+    Ok((names.plain("user", Some(&user.login)), groups))
 }
 
 /// GitLab's roles, the lowest first. Whoever has one has those before it too.
@@ -148,75 +159,53 @@ fn roles(user: &User) -> Vec<&str> {
     roles
 }
 
-/// A project or group as groups' names write it.
-struct Named {
-    vendor: &'static str,
-    key: String,
-}
-
-impl Named {
-    fn new(id: Option<u64>, path: &ProjectPath) -> Self {
-        match id {
-            Some(id) => Self {
-                vendor: "gitlab",
-                key: id.to_string(),
-            },
-            None => Self {
-                vendor: "ci-tunnel",
-                key: path.key(),
-            },
-        }
-    }
-
-    fn name(&self, kind: &str, detail: Option<&str>) -> String {
-        let Self { vendor, key } = self;
-        match detail {
-            Some(detail) => format!("{vendor}:{kind}:{key}:{detail}"),
-            None => format!("{vendor}:{kind}:{key}"),
-        }
-    }
-}
-
-/// What is known, in GitLab's order, then what GitLab does not tell.
-fn extra(job: &JobIdentity, agent: &Agent) -> Vec<(String, String)> {
+/// What is known, in GitLab's order, then what GitLab does not tell. A policy that compares numbers under GitLab's keys
+/// must not meet those of another system there.
+fn extra(
+    job: &JobIdentity,
+    agent: &Agent,
+    config_project: Option<u64>,
+    domain: &str,
+) -> Vec<(String, String)> {
     let project = job.project.id.map(|id| id.to_string());
-    let config_project = project
-        .clone()
-        .filter(|_| job.project.path == agent.project);
+    let config_project = config_project.map(|id| id.to_string());
     let environment = job.environment.as_ref();
-    let pairs = [
-        ("agent.gitlab.com/id", Some(agent.id.to_string())),
-        ("agent.gitlab.com/config_project_id", config_project),
-        ("agent.gitlab.com/project_id", project),
-        ("agent.gitlab.com/ci_pipeline_id", job.pipeline_id.clone()),
-        ("agent.gitlab.com/ci_job_id", job.job_id.clone()),
+    let user = job.user.as_ref();
+    let ref_protected = job.ref_protected.map(|protected| protected.to_string());
+    let of_job = [
+        ("id", Some(agent.id.to_string())),
+        ("config_project_id", config_project),
+        ("project_id", project),
+        ("ci_pipeline_id", job.pipeline_id.clone()),
+        ("ci_job_id", job.job_id.clone()),
+        ("username", user.map(|user| user.login.clone())),
         (
-            "agent.gitlab.com/username",
-            job.user.as_ref().map(|user| user.login.clone()),
-        ),
-        (
-            "agent.gitlab.com/environment_slug",
+            "environment_slug",
             environment.and_then(|environment| environment.slug.clone()),
         ),
         (
-            "agent.gitlab.com/environment_tier",
+            "environment_tier",
             environment.and_then(|environment| environment.tier.clone()),
         ),
-        ("agent.ci-tunnel.dev/provider", Some(job.provider.clone())),
-        ("agent.ci-tunnel.dev/ref", job.git_ref.clone()),
+    ];
+    let beyond_gitlab = [
+        ("provider", Some(job.provider.clone())),
+        ("ref", job.git_ref.clone()),
         (
-            "agent.ci-tunnel.dev/ref_type",
+            "ref_type",
             job.ref_type.map(|kind| ref_type(kind).to_owned()),
         ),
-        (
-            "agent.ci-tunnel.dev/ref_protected",
-            job.ref_protected.map(|protected| protected.to_string()),
-        ),
+        ("ref_protected", ref_protected),
     ];
-    let known = pairs
+    let under = |domain: &str, (key, value): (&str, Option<String>)| {
+        let value = value.filter(|value| !value.is_empty())?;
+        Some((format!("{domain}/{key}"), value))
+    };
+    let of_job = of_job.into_iter().filter_map(|pair| under(domain, pair));
+    let beyond_gitlab = beyond_gitlab
         .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    known.filter(|(_, value)| !value.is_empty()).collect()
+        .filter_map(|pair| under(names::OWN_DOMAIN, pair));
+    of_job.chain(beyond_gitlab).collect()
 }
 
 /// Every value must arrive in the cluster as it is: HTTP drops spaces around a header's value, which would let

@@ -6,10 +6,10 @@ use std::fmt;
 use ci_tunnel::config::document::Invalid;
 use ci_tunnel::config::load;
 
-use super::condition::Conditions;
-use super::impersonate::Source;
-use super::parse;
-use crate::identity::ProjectPath;
+use super::entry::{Entry, RuleRef, Tier};
+use super::lint::Severity;
+use super::{lint, parse};
+use crate::identity::{JobIdentity, LOCAL, ProjectPath};
 
 /// The largest configuration file, in bytes: GitLab's limit.
 pub const MAX_FILE: usize = 128 * 1024;
@@ -24,36 +24,10 @@ pub struct Rules {
     groups: HashMap<String, Vec<usize>>,
     instance: Vec<usize>,
     implicit: Option<Entry>,
+    /// Whose projects the paths in the file name, where an entry does not say.
+    provider: Option<String>,
     log_level: Option<LogLevel>,
     warnings: Vec<String>,
-}
-
-/// One entry of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) rule: RuleRef,
-    pub(super) source: Source,
-    pub(super) conditions: Conditions,
-    pub(super) default_namespace: Option<String>,
-}
-
-/// Which rule: what audit lines and messages say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleRef {
-    tier: Tier,
-    id: Option<ProjectPath>,
-    index: usize,
-    line: usize,
-}
-
-/// The kinds of rules, the most specific first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    Project,
-    /// Jobs of the configuration project itself.
-    Implicit,
-    Group,
-    Instance,
 }
 
 /// How much the agent logs: `observability.logging.level`.
@@ -68,13 +42,21 @@ pub enum LogLevel {
 /// Why a file gave no rules.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{file}: {source}")]
-    Invalid { file: String, source: Invalid },
+    #[error("{file}: {source}{more}")]
+    Invalid {
+        file: String,
+        source: Invalid,
+        more: More,
+    },
     #[error("{file}: {size} bytes, {MAX_FILE} at most")]
     TooLarge { file: String, size: usize },
     #[error(transparent)]
     Yaml(#[from] load::Error),
 }
+
+/// How many errors there are besides the one that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct More(usize);
 
 impl Rules {
     /// Reads `text`, the content of the agent configuration `file`.
@@ -86,36 +68,35 @@ impl Rules {
             });
         }
         let document = load::document(text, file)?;
-        parse::rules(&document).map_err(|source| Error::Invalid {
-            file: file.to_owned(),
-            source,
-        })
+        let read = parse::file(&document);
+        match read.errors.first() {
+            None => Ok(Self::new(read)),
+            Some(first) => Err(Error::Invalid {
+                file: file.to_owned(),
+                source: first.clone(),
+                more: More(read.errors.len() - 1),
+            }),
+        }
     }
 
-    pub(super) fn new(
-        entries: Vec<Entry>,
-        implicit: bool,
-        log_level: Option<LogLevel>,
-        warnings: Vec<String>,
-    ) -> Self {
+    fn new(file: parse::File) -> Self {
+        let of_entries = lint::entries(&file.entries);
+        let findings = file.findings.iter().chain(&of_entries);
+        let warnings = findings.filter(|finding| finding.severity() == Severity::Warning);
         let mut rules = Self {
-            implicit: implicit.then(Entry::implicit),
-            log_level,
-            warnings,
+            implicit: file.implicit.then(Entry::implicit),
+            log_level: file.log_level,
+            warnings: warnings.map(ToString::to_string).collect(),
             ..Self::nobody()
         };
+        let entries = file.entries;
         for (at, entry) in entries.iter().enumerate() {
-            let key = entry
-                .rule
-                .id
-                .as_ref()
-                .map(ProjectPath::key)
-                .unwrap_or_default();
-            match entry.rule.tier {
+            let key = entry.rule.id().map(ProjectPath::key).unwrap_or_default();
+            match entry.rule.tier() {
                 Tier::Project => rules.projects.entry(key).or_default().push(at),
                 Tier::Group => rules.groups.entry(key).or_default().push(at),
                 Tier::Instance => rules.instance.push(at),
-                Tier::Implicit => {}
+                Tier::Implicit | Tier::Gitlab => {}
             }
         }
         Self { entries, ..rules }
@@ -129,6 +110,7 @@ impl Rules {
             groups: HashMap::new(),
             instance: Vec::new(),
             implicit: None,
+            provider: None,
             log_level: None,
             warnings: Vec::new(),
         }
@@ -144,8 +126,38 @@ impl Rules {
         &self.warnings
     }
 
-    /// The entries that name `project`, by tier, the nearest tier first; no tier is empty.
+    /// The same rules, read from a repository whose paths are of `provider`. Without one they are for jobs of tokens
+    /// that this server issued, and for the providers that entries name.
+    #[must_use]
+    pub fn of_provider(self, provider: Option<&str>) -> Self {
+        Self {
+            provider: provider.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// The entries that name a provider.
+    pub fn naming_provider(&self) -> impl Iterator<Item = &RuleRef> {
+        let rules = self.entries.iter().map(|entry| &entry.rule);
+        rules.filter(|rule| rule.provider().is_some())
+    }
+
+    /// The entries that name the job's project, by tier, the nearest tier first; no tier is empty.
     pub(super) fn tiers<'a>(
+        &'a self,
+        job: &'a JobIdentity,
+        config_project: &ProjectPath,
+    ) -> impl Iterator<Item = Vec<&'a Entry>> {
+        self.paths(&job.project.path, config_project)
+            .map(|mut tier| {
+                tier.retain(|entry| self.concerns(entry, job));
+                tier
+            })
+            .filter(|tier| !tier.is_empty())
+    }
+
+    /// The entries that name a project of this path, of whatever provider, by tier, the nearest tier first.
+    pub(super) fn paths<'a>(
         &'a self,
         project: &'a ProjectPath,
         config_project: &ProjectPath,
@@ -169,7 +181,25 @@ impl Rules {
             .chain(std::iter::once(implicit))
             .chain(groups)
             .chain(std::iter::once_with(move || named(Some(&self.instance))))
-            .filter(|tier| !tier.is_empty())
+    }
+
+    /// Whose projects `entry` is about.
+    pub(super) fn provider_of<'a>(&'a self, entry: &'a Entry) -> Option<&'a str> {
+        entry.rule.provider().or(self.provider.as_deref())
+    }
+
+    /// Whether the path in `entry` is meant in the realm that the job's is of: a path of one provider is not the same
+    /// path of another.
+    pub(super) fn concerns(&self, entry: &Entry, job: &JobIdentity) -> bool {
+        match entry.rule.provider() {
+            Some(named) => named == job.provider,
+            None => self.is_own_provider(job),
+        }
+    }
+
+    /// Whether the job's path is meant in the realm of the repository's own paths. The operator vouches for local jobs.
+    pub(super) fn is_own_provider(&self, job: &JobIdentity) -> bool {
+        job.provider == LOCAL || self.provider.as_deref() == Some(job.provider.as_str())
     }
 }
 
@@ -182,66 +212,11 @@ impl Default for Rules {
     }
 }
 
-impl Entry {
-    fn implicit() -> Self {
-        Self {
-            rule: RuleRef {
-                tier: Tier::Implicit,
-                id: None,
-                index: 0,
-                line: 0,
-            },
-            source: Source::Agent,
-            conditions: Conditions::default(),
-            default_namespace: None,
-        }
-    }
-}
-
-impl RuleRef {
-    pub(super) fn new(tier: Tier, id: Option<ProjectPath>, index: usize, line: usize) -> Self {
-        Self {
-            tier,
-            id,
-            index,
-            line,
-        }
-    }
-
-    pub fn tier(&self) -> Tier {
-        self.tier
-    }
-
-    /// The project or group that the entry names.
-    pub fn id(&self) -> Option<&ProjectPath> {
-        self.id.as_ref()
-    }
-
-    /// The entry's place in its list, counted from 0.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    /// The entry's line in the file; none for implicit access, which no line grants.
-    pub fn line(&self) -> Option<usize> {
-        (self.line > 0).then_some(self.line)
-    }
-}
-
-impl fmt::Display for RuleRef {
+impl fmt::Display for More {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            tier,
-            id,
-            index,
-            line,
-        } = self;
-        let id = id.as_ref().map(ProjectPath::as_str).unwrap_or_default();
-        match tier {
-            Tier::Project => write!(f, "projects[{index}] (line {line}, {id:?})"),
-            Tier::Implicit => f.write_str("implicit access of the configuration project"),
-            Tier::Group => write!(f, "groups[{index}] (line {line}, {id:?})"),
-            Tier::Instance => write!(f, "instance (line {line})"),
+        match self.0 {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more; `check --agent-config` tells all)"),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::fmt;
 
 use ci_tunnel::protocol::identity::MAX_VALUES;
 
-use crate::identity::{Agent, JobIdentity, RefType};
+use super::impersonate::KINDS;
+use crate::identity::{Agent, AgentName, JobIdentity, RefType};
 
 /// A checked template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +87,9 @@ pub enum Unrenderable {
     #[error(
         "{value:?} would begin with {prefix:?}, which only the text of the rule itself may write"
     )]
-    Reserved { value: String, prefix: &'static str },
+    Reserved { value: String, prefix: String },
+    #[error("the provider's identity_prefix {0:?} is not one that names may begin with")]
+    Prefix(String),
     #[error("{0:?} has a control character, is empty, too long, or has spaces around it")]
     Malformed(String),
     #[error("the job's identity would have more than {MAX_VALUES} groups or extra values")]
@@ -150,17 +153,26 @@ impl Template {
             Some(Part::Literal(literal)) => literal.as_str(),
             _ => "",
         };
-        match RESERVED
-            .iter()
-            .find(|prefix| text.starts_with(**prefix) && !written.starts_with(**prefix))
-        {
-            Some(prefix) => Err(Unrenderable::Reserved {
+        match reserved(text) {
+            Some(prefix) if !written.starts_with(prefix) => Err(Unrenderable::Reserved {
                 value: text.to_owned(),
-                prefix,
+                prefix: prefix.to_owned(),
             }),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
+}
+
+/// The name space that `text` lies in, if it is not everybody's: one of [`RESERVED`], or that of any provider's names,
+/// of which this server may have others tomorrow.
+fn reserved(text: &str) -> Option<&str> {
+    if let Some(prefix) = RESERVED.iter().find(|prefix| text.starts_with(**prefix)) {
+        return Some(prefix);
+    }
+    let (provider, rest) = text.split_once(':')?;
+    let kind = rest.split(':').next().unwrap_or(rest);
+    let is_name = provider.parse::<AgentName>().is_ok() && KINDS.contains(&kind);
+    is_name.then(|| &text[..=provider.len()])
 }
 
 /// Neighbouring literals become one, so that the first tells how the text begins.
@@ -179,7 +191,7 @@ fn value(placeholder: Placeholder, job: &JobIdentity, agent: &Agent) -> Option<S
     match placeholder {
         Placeholder::AgentId => Some(agent.id.to_string()),
         Placeholder::AgentName => Some(agent.name.to_string()),
-        Placeholder::Environment => environment.map(|environment| environment.name.clone()),
+        Placeholder::Environment => environment.and_then(|environment| environment.name.clone()),
         Placeholder::EnvironmentSlug => {
             environment.and_then(|environment| environment.slug.clone())
         }

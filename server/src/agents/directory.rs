@@ -26,6 +26,13 @@ impl Directory {
         self.agents.borrow().get(&id).cloned()
     }
 
+    /// The agent `<configuration project>:<name>`; paths compare without regard to case.
+    pub fn named(&self, name: &str) -> Option<Arc<Agent>> {
+        let agents = self.agents.borrow();
+        let is_named = |agent: &&Arc<Agent>| agent.to_string().eq_ignore_ascii_case(name);
+        agents.values().find(is_named).cloned()
+    }
+
     /// Every agent, by id.
     pub fn all(&self) -> Vec<Arc<Agent>> {
         let mut agents: Vec<_> = self.agents.borrow().values().cloned().collect();

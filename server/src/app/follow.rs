@@ -1,5 +1,6 @@
 //! What follows changes while the server runs: agents and tokens in the store, rules, certificates, limits.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +13,13 @@ use crate::agents::Registry;
 use crate::agents::directory::{Agents, Directory};
 use crate::audit::Audit;
 use crate::authn::Authenticator;
+use crate::config::Config;
 use crate::configrepo::{Snapshot, Watcher};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
+use crate::proxy::judge::Change;
+use crate::proxy::limits::Limits;
+use crate::proxy::live::{self, Why};
 use crate::store::{Refusal, Store};
 
 /// What is told of changes.
@@ -26,10 +31,12 @@ pub(super) struct Follow {
 }
 
 /// What changes, and what must hear of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Followed {
     pub(super) store: Store,
     pub(super) rules: watch::Receiver<Arc<Snapshot>>,
+    /// The rules that running requests were judged by last.
+    pub(super) judged: Arc<Snapshot>,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) registry: Registry,
     /// Weak: the front holds the proxy for as long as it has clients, and nobody else may keep it from ending.
@@ -74,25 +81,32 @@ impl Follow {
     }
 
     /// Follows changes for ever.
-    pub(super) async fn run(self, mut followed: Followed) {
+    pub(super) async fn run(self, followed: Followed) {
+        let agents = self.agents.subscribe();
+        let judging = followed.clone().judge_at_changes(agents);
+        // Side by side: what waits for the store must not keep anybody from being cut.
+        tokio::join!(judging, self.keep(followed));
+    }
+
+    /// Keeps what is known of the store, and what is counted, up to date.
+    async fn keep(self, mut followed: Followed) {
         let mut store = followed.store.changes();
-        let mut tokens = followed.authenticator.changes();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         followed.count_files();
         loop {
             tokio::select! {
-                Ok(()) = store.changed() => self.reread_agents(&followed.store).await,
+                Ok(()) = store.changed() => {
+                    self.reread_agents(&followed.store).await;
+                    followed.end_sessions().await;
+                }
                 Ok(()) = followed.rules.changed() => followed.count_files(),
-                Ok(()) = tokens.changed() => {}
                 _ = tick.tick() => {
                     self.watch_audit(&followed.audit);
                     followed.sweep();
+                    followed.end_sessions().await;
                 }
             }
-            // Before anything that waits for the store.
-            followed.judge();
-            followed.end_sessions().await;
         }
     }
 
@@ -117,10 +131,23 @@ impl Follow {
 }
 
 impl Followed {
-    /// Judges every running request again.
-    fn judge(&self) {
-        if let Some(proxy) = self.proxy.upgrade() {
-            proxy.live.judge(|request| proxy.judge(request));
+    /// Judges running requests again whenever something changes that they stand on.
+    async fn judge_at_changes(mut self, mut agents: watch::Receiver<Arc<Agents>>) {
+        let mut tokens = self.authenticator.changes();
+        loop {
+            let change = tokio::select! {
+                Ok(()) = agents.changed() => Change::Agents,
+                Ok(()) = tokens.changed() => Change::Tokens,
+                Ok(()) = self.rules.changed() => {
+                    let now = Arc::clone(&self.rules.borrow_and_update());
+                    Change::Rules(std::mem::replace(&mut self.judged, now))
+                }
+                else => return,
+            };
+            let Some(proxy) = self.proxy.upgrade() else {
+                return;
+            };
+            proxy.judge_again(change).await;
         }
     }
 
@@ -134,11 +161,11 @@ impl Followed {
                 Err(Refusal::Store(_)) => return,
                 Err(refusal) => refusal,
             };
-            let code = match refusal {
-                Refusal::Unknown => Code::AgentDeleted,
-                _ => Code::TokenRejected,
-            };
-            tracing::info!(agent.id = session.agent.0, session.id = session.id, %refusal, "session ended");
+            let (code, why) = why_ended(&refusal);
+            let proxy = self.proxy.upgrade();
+            // Before its streams break, so that those who wait and the audit learn why.
+            let cut = proxy.map(|proxy| proxy.live.cut_session(session.agent, session.id, &why));
+            tracing::info!(agent.id = session.agent.0, session.id = session.id, cut, %refusal, "session ended");
             session.close(code, &refusal.to_string());
         }
     }
@@ -159,19 +186,56 @@ impl Followed {
     }
 }
 
-/// On every reload: reads the certificates and opens the audit file again.
-pub(super) async fn reloads(
-    identity: Arc<ServerIdentity>,
-    audit: Audit,
-    mut reload: mpsc::Receiver<()>,
-) {
+fn why_ended(refusal: &Refusal) -> (Code, Why) {
+    let (code, label) = match refusal {
+        Refusal::Unknown => (Code::AgentDeleted, live::AGENT_DELETED),
+        _ => (Code::TokenRejected, live::AGENT_TOKEN),
+    };
+    let message = format!("the agent's session was ended: {refusal}");
+    (code, Why { label, message })
+}
+
+/// What is read again when the operator asks for it.
+#[derive(Debug)]
+pub(super) struct Reloaded {
+    pub(super) identity: Arc<ServerIdentity>,
+    pub(super) audit: Audit,
+    /// The server's file, of which `limits` are read again.
+    pub(super) file: Option<PathBuf>,
+    pub(super) limits: Limits,
+}
+
+/// On every reload: opens the audit file again, and reads the certificates and the limits.
+pub(super) async fn reloads(reloaded: Reloaded, mut reload: mpsc::Receiver<()>) {
     while reload.recv().await.is_some() {
-        audit.reopen();
-        match identity.reload() {
+        reloaded.audit.reopen();
+        match reloaded.identity.reload() {
             Ok(changed) => tracing::info!(changed, "certificate read again"),
             Err(error) => {
                 tracing::error!(%error, "certificate could not be read again; the old one stays")
             }
+        }
+        reloaded.reread_limits().await;
+    }
+}
+
+impl Reloaded {
+    async fn reread_limits(&self) {
+        let Some(file) = self.file.clone() else {
+            return;
+        };
+        let read = tokio::task::spawn_blocking(move || Config::load(Some(&file))).await;
+        match read {
+            Ok(Ok(config)) => {
+                self.limits.change(&config.limits);
+                tracing::info!(
+                    "limits read again; what else the file says holds from the next start"
+                );
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "limits could not be read again; the old ones stay");
+            }
+            Err(error) => tracing::error!(%error, "limits could not be read again"),
         }
     }
 }

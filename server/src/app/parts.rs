@@ -1,18 +1,21 @@
 //! What several parts share, and the sockets; each part is handed what it needs of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use anyhow::Context;
+use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::runtime::{drain, ops};
 use ci_tunnel::transport::endpoint;
 use ci_tunnel::transport::tls::ServerIdentity;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::Addresses;
-use super::follow::{self, Followed};
+use super::follow::{Followed, Reloaded};
 use crate::agents::Registry;
 use crate::agents::directory::Directory;
 use crate::audit::Audit;
@@ -43,6 +46,9 @@ pub(super) struct Parts {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) registry: Registry,
 }
+
+/// Log lines a period about agents that are not admitted, for each reason.
+const STRANGERS: (u32, Duration) = (10, Duration::from_secs(10));
 
 /// Bound, and not yet accepting.
 #[derive(Debug)]
@@ -103,12 +109,13 @@ impl Parts {
             config: proxy::Config {
                 url_path_prefix: config.kubernetes_api.url_path_prefix.clone(),
                 response_head_timeout: config.timeouts.response_head,
+                stalled_upload: config.timeouts.stalled_upload,
             },
             authenticator: Arc::clone(&self.authenticator),
             directory: self.directory.clone(),
             rules: self.rules.clone(),
             router: Router::new(routing, self.registry.clone(), self.metrics.clone()),
-            limits: Limits::new(&config.limits),
+            limits: Limits::new(&config.limits, &self.metrics),
             live: Live::new(self.metrics.clone()),
             audit: self.audit.clone(),
             metrics: self.metrics.clone(),
@@ -126,16 +133,21 @@ impl Parts {
             registry: self.registry.clone(),
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
             drain,
             drain_grace: config.timeouts.drain,
+            strangers: Sparing::new(STRANGERS.0, STRANGERS.1),
             sessions: AtomicU64::new(1),
         }
     }
 
     pub(super) fn followed(&self, proxy: &Arc<Proxy>) -> Followed {
+        let mut rules = self.rules.clone();
+        let judged = Arc::clone(&rules.borrow_and_update());
         Followed {
             store: self.store.clone(),
-            rules: self.rules.clone(),
+            judged,
+            rules,
             authenticator: Arc::clone(&self.authenticator),
             registry: self.registry.clone(),
             proxy: Arc::downgrade(proxy),
@@ -144,11 +156,13 @@ impl Parts {
         }
     }
 
-    pub(super) fn reloads(
-        &self,
-        requests: mpsc::Receiver<()>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        follow::reloads(Arc::clone(&self.identity), self.audit.clone(), requests)
+    pub(super) fn reloaded(&self, file: Option<PathBuf>, proxy: &Proxy) -> Reloaded {
+        Reloaded {
+            identity: Arc::clone(&self.identity),
+            audit: self.audit.clone(),
+            file,
+            limits: proxy.limits.clone(),
+        }
     }
 
     pub(super) fn status(&self) -> Status {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
-use serde::Serialize;
 
+use super::line::{Ending, KubernetesRef, Line};
+use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
 use crate::metrics::RequestLabels;
@@ -20,90 +22,13 @@ pub struct Record {
     audit: Audit,
     started: Instant,
     line: Line,
+    /// As whom, as JSON already: texts are copied once, and into one place.
+    kubernetes: Vec<u8>,
     /// Bytes of the request's body, counted by whoever uploads it.
     sent: Arc<AtomicU64>,
     ended: bool,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// The whole response was delivered.
-    Complete,
-    /// This server refused it; the reason is the refusal's.
-    Refused(&'static str),
-    /// The client went away before the end.
-    ClientGone,
-    /// This server ended it; the reason says why.
-    Cut(String),
-    /// The agent or the API server broke off.
-    Broken(String),
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    time: Timestamp,
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<AgentFields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<Arc<JobIdentity>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
-    method: String,
-    path: String,
-    #[serde(flatten)]
-    attributes: Option<AttributeFields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<KubernetesFields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upgrade: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    bytes_up: u64,
-    bytes_down: u64,
-    duration_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-    end: Ending,
-}
-
-#[derive(Debug, Serialize)]
-struct AgentFields {
-    id: u64,
-    name: String,
-}
-
-/// The API server's words for what is asked.
-#[derive(Debug, Serialize)]
-struct AttributeFields {
-    verb: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    api_group: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    resource: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    subresource: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    namespace: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-}
-
-#[derive(Debug, Serialize)]
-struct KubernetesFields {
-    r#as: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<String>,
+    /// Whether the request may run; one that may not has no line of its own.
+    may_run: bool,
 }
 
 /// Most lines are shorter than this many bytes.
@@ -114,6 +39,7 @@ const MAX_TEXT: usize = 4096;
 impl Record {
     pub(super) fn new(audit: Audit, request_id: String, client: Option<SocketAddr>) -> Self {
         Self {
+            may_run: audit.queue().is_open(),
             audit,
             started: Instant::now(),
             line: Line {
@@ -126,21 +52,34 @@ impl Record {
                 token: None,
                 method: String::new(),
                 path: String::new(),
-                attributes: None,
+                verb: None,
+                api_group: String::new(),
+                resource: String::new(),
+                subresource: String::new(),
+                namespace: String::new(),
+                name: String::new(),
                 rule: None,
-                kubernetes: None,
+                revision: None,
                 upgrade: None,
                 session: None,
                 status: None,
                 bytes_up: 0,
                 bytes_down: 0,
                 duration_ms: 0,
-                message: None,
                 end: Ending::ClientGone,
+                code: None,
+                message: None,
+                kubernetes: None,
             },
+            kubernetes: Vec::new(),
             sent: Arc::default(),
             ended: false,
         }
+    }
+
+    /// Whether the request may run: not so while lines can not be written and the configuration says to refuse.
+    pub fn may_run(&self) -> bool {
+        self.may_run
     }
 
     pub fn request_id(&self) -> &str {
@@ -154,14 +93,13 @@ impl Record {
     }
 
     pub fn attributes(&mut self, attributes: &ci_tunnel::kube::Attributes) {
-        self.line.attributes = Some(AttributeFields {
-            verb: attributes.verb.to_string(),
-            api_group: cut(&attributes.api_group),
-            resource: cut(&attributes.resource),
-            subresource: cut(&attributes.subresource),
-            namespace: cut(&attributes.namespace),
-            name: cut(&attributes.name),
-        });
+        let line = &mut self.line;
+        line.verb = Some(attributes.verb.clone());
+        line.api_group = cut(&attributes.api_group);
+        line.resource = cut(&attributes.resource);
+        line.subresource = cut(&attributes.subresource);
+        line.namespace = cut(&attributes.namespace);
+        line.name = cut(&attributes.name);
     }
 
     pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
@@ -169,25 +107,16 @@ impl Record {
         self.line.token = Some(token.to_owned());
     }
 
-    pub fn agent(&mut self, agent: &Agent) {
-        self.line.agent = Some(AgentFields {
-            id: agent.id.0,
-            name: agent.to_string(),
-        });
+    /// Which agent is asked for, and by which version of its configuration it is decided.
+    pub fn agent(&mut self, agent: &Agent, revision: &str) {
+        self.line.agent = Some(agent.into());
+        self.line.revision = Some(revision.to_owned());
     }
 
     pub fn permit(&mut self, rule: String, identity: &KubernetesIdentity) {
         self.line.rule = Some(rule);
-        self.line.kubernetes = Some(match identity {
-            KubernetesIdentity::Agent => KubernetesFields {
-                r#as: "agent".to_owned(),
-                groups: Vec::new(),
-            },
-            KubernetesIdentity::Impersonate(who) => KubernetesFields {
-                r#as: who.username.clone(),
-                groups: who.groups.clone(),
-            },
-        });
+        self.kubernetes = serde_json::to_vec(&KubernetesRef::from(identity))
+            .expect("texts and lists of texts are JSON");
     }
 
     pub fn session(&mut self, session: u64) {
@@ -216,6 +145,13 @@ impl Record {
         self.line.bytes_down += bytes;
     }
 
+    /// With which code of the protocol a request is about to be broken off.
+    pub fn code(&mut self, code: &'static str) {
+        if !self.ended {
+            self.line.code = Some(code.into());
+        }
+    }
+
     /// Says how the request ended; the first word stands.
     pub fn end(&mut self, ending: Ending, message: Option<String>) {
         if !self.ended {
@@ -223,6 +159,12 @@ impl Record {
             self.line.end = ending;
             self.line.message = message.map(|message| cut(&message));
         }
+    }
+
+    /// Says that this server ends the request, why, and with which code it resets the agent's stream.
+    pub fn cut(&mut self, reason: &str, code: Code, message: Option<String>) {
+        self.code(code.name());
+        self.end(Ending::Cut(reason.to_owned()), message);
     }
 
     fn count(&self) {
@@ -240,6 +182,19 @@ impl Record {
         metrics.bytes_up.inc_by(self.line.bytes_up);
         metrics.bytes_down.inc_by(self.line.bytes_down);
     }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        serde_json::to_writer(&mut line, &self.line)?;
+        if !self.kubernetes.is_empty() {
+            line.pop();
+            line.extend_from_slice(b",\"kubernetes\":");
+            line.extend_from_slice(&self.kubernetes);
+            line.push(b'}');
+        }
+        line.push(b'\n');
+        Ok(line)
+    }
 }
 
 impl Drop for Record {
@@ -248,13 +203,16 @@ impl Drop for Record {
         self.line.duration_ms =
             u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.count();
-        let mut line = Vec::with_capacity(USUAL_LINE);
-        match serde_json::to_writer(&mut line, &self.line) {
-            Ok(()) => {
-                line.push(b'\n');
-                self.audit.write(line);
+        if !self.may_run {
+            return self.audit.queue().refuse();
+        }
+        match self.text() {
+            Ok(line) => self.audit.write(&line, Weight::Owed),
+            Err(error) => {
+                tracing::error!(%error, "an audit line could not be made");
+                self.audit.metrics().audit_lost.inc();
+                self.audit.queue().lose();
             }
-            Err(error) => tracing::error!(%error, "an audit line could not be made"),
         }
     }
 }

@@ -1,46 +1,33 @@
-//! Where audit lines go, and what happens when they can not.
+//! Where lines are handed over: by requests, by agents, to the thread that writes them.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
+use super::chain::{KeyError, Mac};
+use super::config::Config;
+use super::event::{Event, What};
+use super::head;
 use super::output::Output;
+use super::queue::{Queue, Weight};
 use super::record::Record;
+use super::writing::Writing;
 use crate::metrics::Metrics;
-
-/// `audit` in the server's file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Where lines go. Default: the file `audit.log` in `state_dir`.
-    pub output: Option<Output>,
-    /// What happens to requests while lines can not be written. Default `count`.
-    pub on_failure: OnFailure,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Lines that find the queue full are lost and counted.
-    #[default]
-    Count,
-    /// New requests are refused with 503 until lines can be written again.
-    Refuse,
-}
 
 /// Why there is no audit.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the audit file {}: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
+    #[error("the audit file {output}: {source}")]
+    Open { output: Output, source: io::Error },
+    #[error("audit.chain_key_file: {0}")]
+    Key(#[from] KeyError),
+    #[error("the end of the audit's chain: {0}")]
+    Head(#[from] head::Error),
     #[error("the audit thread could not be started: {0}")]
     Thread(io::Error),
 }
@@ -48,84 +35,48 @@ pub enum Error {
 /// Takes lines. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    lines: SyncSender<Entry>,
-    state: Arc<State>,
+    queue: Arc<Queue>,
     metrics: Metrics,
 }
 
-/// The writing thread; join it at the end, so that the last lines are on the disk.
+/// The writing thread; it ends with this, so that the last lines are on the disk.
 #[derive(Debug)]
 pub struct Writer {
-    thread: JoinHandle<()>,
-    lines: SyncSender<Entry>,
-    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+    queue: Arc<Queue>,
 }
 
-#[derive(Debug)]
-struct State {
-    failing: AtomicBool,
-    refuse: bool,
-    /// Set before the entry that says so, which a full queue does not take and a failing thread does not read.
-    stopping: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Line(Vec<u8>),
-    Reopen,
-    Stop,
-}
-
-/// Lines that wait for the disk: some seconds at full speed, 16 MiB at the usual length.
-const QUEUE: usize = 16 * 1024;
-/// How long lines gather before they are written. Waking the thread for each line would cost a busy server more than the
-/// line itself.
-const GATHER: Duration = Duration::from_millis(5);
-/// How often a failing output is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+/// For the last lines to be written. A pipe that nobody reads holds the thread up for ever.
+const LAST: Duration = Duration::from_secs(5);
 
 impl Audit {
     /// Opens the output and starts the thread that writes to it.
     ///
     /// # Errors
-    /// The file can not be opened for appending.
+    /// A file can not be opened, or another server writes with this `state_dir`.
     pub fn start(
         config: &Config,
         state_dir: &Path,
         metrics: Metrics,
     ) -> Result<(Self, Writer), Error> {
-        let output = config
-            .output
-            .clone()
-            .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-        let file = output.open()?;
-        let state = Arc::new(State {
-            failing: AtomicBool::new(false),
-            refuse: config.on_failure == OnFailure::Refuse,
-            stopping: AtomicBool::new(false),
-        });
-        let (lines, queue) = sync_channel(QUEUE);
-        let writing = Writing {
-            output,
-            file,
-            state: Arc::clone(&state),
-            queue,
-        };
+        let queue = Arc::new(Queue::new(config.queue.as_usize(), config.on_failure));
+        let clock = Box::new(Timestamp::now);
+        let writing = Writing::begin(
+            config,
+            state_dir,
+            Arc::clone(&queue),
+            metrics.clone(),
+            clock,
+        )?;
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writing.run())
             .map_err(Error::Thread)?;
-        let audit = Self {
-            lines: lines.clone(),
-            state: Arc::clone(&state),
-            metrics,
-        };
         let writer = Writer {
-            thread,
-            lines,
-            state,
+            thread: Some(thread),
+            queue: Arc::clone(&queue),
         };
-        Ok((audit, writer))
+        Ok((Self { queue, metrics }, writer))
     }
 
     /// Opens the record of a request.
@@ -133,166 +84,102 @@ impl Audit {
         Record::new(self.clone(), request_id, client)
     }
 
-    /// Whether requests may run: false while lines can not be written and the configuration says to refuse.
-    pub fn permits_requests(&self) -> bool {
-        !(self.state.refuse && self.state.failing.load(Ordering::Relaxed))
+    /// Writes a line that tells of something else than a request.
+    pub fn event(&self, what: What) {
+        let time = Timestamp::now();
+        let mut line = serde_json::to_vec(&Event { time, what })
+            .expect("an event is texts, numbers and times");
+        line.push(b'\n');
+        self.write(&line, Weight::Light);
     }
 
     /// Whether lines are being written.
     pub fn is_healthy(&self) -> bool {
-        !self.state.failing.load(Ordering::Relaxed)
+        !self.queue.is_failing()
     }
 
     /// Opens the file again, after it was moved away.
     pub fn reopen(&self) {
-        // A full queue means the output fails; the thread opens it again by itself then.
-        let _ = self.lines.try_send(Entry::Reopen);
+        self.queue.reopen();
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    pub(super) fn write(&self, line: Vec<u8>) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.lines.try_send(Entry::Line(line))
-        {
+    pub(super) fn write(&self, line: &[u8], weight: Weight) {
+        if !self.queue.push(line, weight) {
             self.metrics.audit_lost.inc();
         }
     }
 }
 
 impl Writer {
-    /// Writes what is queued, if the output takes it, and ends the thread.
-    pub fn finish(self) {
-        self.state.stopping.store(true, Ordering::SeqCst);
-        // A full queue keeps the thread from sleeping, so that it needs no entry to see the mark.
-        let _ = self.lines.try_send(Entry::Stop);
-        self.thread.thread().unpark();
-        if self.thread.join().is_err() {
+    /// Writes what waits, if the output takes it, and ends the thread.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        self.queue.stop();
+        if !self.queue.ended(LAST) {
+            tracing::error!("audit lines are lost at the end: the output takes none");
+        } else if thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
     }
 }
 
-struct Writing {
-    output: Output,
-    file: Option<File>,
-    state: Arc<State>,
-    queue: Receiver<Entry>,
-}
-
-impl Writing {
-    fn run(mut self) {
-        let mut pending = Vec::new();
-        let mut stopping = false;
-        while !stopping {
-            stopping = self.collect(&mut pending);
-            let mut retries = Instant::now();
-            while let Err(error) = self.write(&mut pending) {
-                if !self.state.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, output = ?self.output, "audit lines can not be written; they wait");
-                }
-                if self.stopping() {
-                    tracing::error!(bytes = pending.len(), "audit lines are lost at the end");
-                    return;
-                }
-                retries += RETRY;
-                std::thread::park_timeout(retries.saturating_duration_since(Instant::now()));
-                self.reopen();
-            }
-            if self.state.failing.swap(false, Ordering::Relaxed) {
-                tracing::info!("audit lines are written again");
-            }
-        }
-    }
-
-    fn stopping(&self) -> bool {
-        self.state.stopping.load(Ordering::SeqCst)
-    }
-
-    /// Waits for lines and takes all that are there; true when told to stop.
-    fn collect(&mut self, pending: &mut Vec<u8>) -> bool {
-        // Without senders there is nobody left to stop for.
-        let mut next = Some(if self.stopping() {
-            self.queue.try_recv().unwrap_or(Entry::Stop)
-        } else {
-            self.queue.recv().unwrap_or(Entry::Stop)
-        });
-        std::thread::park_timeout(GATHER);
-        loop {
-            match next {
-                Some(Entry::Line(line)) => pending.extend_from_slice(&line),
-                Some(Entry::Reopen) => self.reopen(),
-                Some(Entry::Stop) => return true,
-                None => return false,
-            }
-            if pending.len() > 1 << 20 {
-                return false;
-            }
-            next = self.queue.try_recv().ok();
-        }
-    }
-
-    /// Writes `pending` and keeps what the disk did not take.
-    fn write(&mut self, pending: &mut Vec<u8>) -> io::Result<()> {
-        while !pending.is_empty() {
-            let count = match &mut self.file {
-                Some(file) => file.write(pending)?,
-                None => io::stdout().write(pending)?,
-            };
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            pending.drain(..count);
-        }
-        if self.file.is_none() {
-            io::stdout().flush()?;
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self) {
-        match self.output.open() {
-            Ok(file) => self.file = file,
-            Err(error) => tracing::error!(%error, "the audit output could not be opened again"),
-        }
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
-/// Whether the output can be opened; its name.
+/// Whether lines could be written now; where they go.
 ///
 /// # Errors
-/// It can not.
+/// They could not.
 pub fn check(config: &Config, state_dir: &Path) -> Result<String, Error> {
-    let output = config
-        .output
-        .clone()
-        .unwrap_or_else(|| Output::File(state_dir.join("audit.log")));
-    output.open()?;
-    Ok(match output {
-        Output::File(path) => path.display().to_string(),
-        Output::Stdout => "standard output".to_owned(),
-    })
+    Mac::new(config.chain_key_file.as_deref())?;
+    let output = config.output(state_dir);
+    match output.check() {
+        Ok(()) => Ok(output.to_string()),
+        Err(source) => Err(Error::Open { output, source }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::OnFailure;
     use super::*;
 
     #[test]
     fn an_output_that_takes_nothing_does_not_keep_the_program_from_ending() {
-        let config = Config {
-            output: Some(Output::File("/dev/full".into())),
-            on_failure: OnFailure::Refuse,
-        };
-        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-        let (audit, writer) = Audit::start(&config, Path::new("."), metrics).unwrap();
-        drop(audit.open("1".to_owned(), None));
-        while audit.is_healthy() {
-            std::thread::yield_now();
+        for (on_failure, may_run) in [(OnFailure::Refuse, false), (OnFailure::Count, true)] {
+            let state = tempfile::tempdir().unwrap();
+            let config = Config {
+                output: Some(Output::File("/dev/full".into())),
+                on_failure,
+                ..Config::default()
+            };
+            let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+            let (audit, writer) = Audit::start(&config, state.path(), metrics.clone()).unwrap();
+            while audit.is_healthy() {
+                std::thread::yield_now();
+            }
+            let record = audit.open("1".to_owned(), None);
+            assert_eq!(record.may_run(), may_run);
+            drop(record);
+            writer.finish();
+            assert_eq!(metrics.audit_lost.get(), u64::from(may_run));
         }
-        assert!(!audit.permits_requests());
-        writer.finish();
     }
 }

@@ -1,11 +1,12 @@
 //! Asking a CI system over HTTPS: every answer has a deadline and a bound, and nothing is followed elsewhere.
 
 use std::error::Error as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use ci_tunnel::config::value::Secret;
-use http::header::{HeaderName, HeaderValue};
+use ci_tunnel::transport::tls;
+use http::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 
 /// Asks one CI system.
@@ -14,18 +15,30 @@ pub(super) struct Client {
     client: reqwest::Client,
 }
 
-/// Why there is no answer that can be used. Names the address, never a credential.
+/// An answer that was good.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    pub(super) value: T,
+    /// What the CI system's clock says, when it tells.
+    pub(super) date: Option<SystemTime>,
+}
+
+/// Why there is no client. The messages name the file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("{}: {source}", file.display())]
-    CaFile {
-        file: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{}: holds no certificate in PEM form", .0.display())]
-    NoCa(PathBuf),
+pub enum BuildError {
     #[error("the HTTP client: {0}")]
-    Build(String),
+    Client(String),
+    #[error("proxy {0:?}: it must be `http://host:port` or `https://host:port`")]
+    Proxy(String),
+    #[error("ca_file: {0}")]
+    Tls(#[from] tls::Error),
+}
+
+/// Why there is no answer that can be used. Names the address, never a credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{url}: the credential can not be a header")]
+    Credential { url: String },
     /// Nothing, or not all, of an answer came.
     #[error("{url}: {reason}")]
     Unreachable { url: String, reason: String },
@@ -42,25 +55,26 @@ const MAX_ANSWER: usize = 1 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
 /// For a whole answer.
 const ANSWER: Duration = Duration::from_secs(10);
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Client {
-    pub(super) fn new(ca_file: Option<&Path>, proxy: Option<&str>) -> Result<Self, Error> {
-        let build = |error: reqwest::Error| Error::Build(reason(&error));
+    /// Trusts the system's authorities and those of `ca_file`; goes through `proxy`, or as the environment says.
+    pub(super) fn new(ca_file: Option<&Path>, proxy: Option<&str>) -> Result<Self, BuildError> {
         let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::web_client_config(ca_file, &ALPN)?)
             .https_only(true)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .user_agent(concat!("ci-tunnel-server/", env!("CARGO_PKG_VERSION")));
-        if let Some(file) = ca_file {
-            builder = builder.tls_certs_merge(certificates(file)?);
-        }
         if let Some(proxy) = proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(build)?);
+            let unusable = |_| BuildError::Proxy(proxy.to_owned());
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable)?);
         }
-        Ok(Self {
-            client: builder.build().map_err(build)?,
-        })
+        let client = builder
+            .build()
+            .map_err(|error| BuildError::Client(reason(&error)))?;
+        Ok(Self { client })
     }
 
     /// What `url` answers to a GET with `credential`, read as JSON.
@@ -68,22 +82,18 @@ impl Client {
         &self,
         url: &str,
         credential: Option<(HeaderName, &Secret)>,
-    ) -> Result<T, Error> {
+    ) -> Result<Answer<T>, Error> {
         let mut request = self.client.get(url);
         if let Some((name, secret)) = credential {
-            let mut value =
-                HeaderValue::from_str(secret.expose()).map_err(|_| Error::Malformed {
-                    url: url.to_owned(),
-                    reason: "the credential can not be a header".to_owned(),
-                })?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+                let url = url.to_owned();
+                Error::Credential { url }
+            })?;
             value.set_sensitive(true);
             request = request.header(name, value);
         }
-        let unreachable = |error: reqwest::Error| Error::Unreachable {
-            url: url.to_owned(),
-            reason: reason(&error),
-        };
-        let mut response = request.send().await.map_err(unreachable)?;
+        let unreachable = |error| unreachable(url, &error);
+        let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         if !status.is_success() {
             return Err(Error::Status {
@@ -91,35 +101,52 @@ impl Client {
                 status: status.as_u16(),
             });
         }
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if answer.len() + chunk.len() > MAX_ANSWER {
-                return Err(Error::TooLong {
-                    url: url.to_owned(),
-                });
-            }
-            answer.extend_from_slice(&chunk);
-        }
-        serde_json::from_slice(&answer).map_err(|error| Error::Malformed {
+        let date = date(response.headers());
+        let answer = whole(url, response).await?;
+        let value = serde_json::from_slice(&answer).map_err(|error| Error::Malformed {
             url: url.to_owned(),
             reason: error.to_string(),
-        })
+        })?;
+        Ok(Answer { value, date })
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
-    let pem = std::fs::read(file).map_err(|source| Error::CaFile {
-        file: file.to_owned(),
-        source,
-    })?;
-    match reqwest::Certificate::from_pem_bundle(&pem) {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(Error::NoCa(file.to_owned())),
+async fn whole(url: &str, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
+    let mut answer = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(url, &error))?
+    {
+        if answer.len() + chunk.len() > MAX_ANSWER {
+            return Err(Error::TooLong {
+                url: url.to_owned(),
+            });
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+/// `Date`, as every HTTP server writes it today: `Tue, 15 Nov 1994 08:12:31 GMT`.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let time = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(time.timestamp().into())
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> Error {
+    Error::Unreachable {
+        url: url.to_owned(),
+        reason: reason(error),
     }
 }
 
 /// The error and what it comes from, without the address that it repeats.
 fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
     let mut source = error.source();
     let mut reason = String::new();
     while let Some(cause) = source {
@@ -130,11 +157,32 @@ fn reason(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     if reason.is_empty() {
-        reason = if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else {
-            error.to_string()
-        };
+        reason = error.to_string();
     }
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_the_other_side_is_read() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        headers.insert(
+            DATE,
+            HeaderValue::from_static("Tue, 15 Nov 1994 08:12:31 GMT"),
+        );
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(784_887_151);
+        assert_eq!(date(&headers), Some(expected));
+        headers.insert(DATE, HeaderValue::from_static("yesterday"));
+        assert_eq!(date(&headers), None);
+    }
+
+    #[test]
+    fn wrong_files_and_proxies_are_named() {
+        let missing = Client::new(Some(Path::new("/nowhere/ca.pem")), None).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/ca.pem"), "{missing}");
+    }
 }

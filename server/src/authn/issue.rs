@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use ci_tunnel::config::value::duration;
 
+use super::job_token::Standing;
 use super::{Authenticated, Authenticator, JobCredential, TokenId, UNKNOWN_END};
 use crate::identity::{AgentId, JobIdentity};
 use crate::store::{self, JobTokenRecord};
@@ -21,6 +22,8 @@ pub enum Error {
         max: Duration,
         setting: &'static str,
     },
+    #[error("a GitLab job token is good for as long as its job runs: ask for no lifetime")]
+    LivesWithJob,
     #[error("the credential that it is to be got with: {0}")]
     Parent(#[from] super::Error),
     #[error("the token could not be signed: {0}")]
@@ -94,6 +97,9 @@ impl Authenticator {
             return Err(Error::FromSession);
         }
         parent.still_valid()?;
+        if let Some(standing) = &parent.standing {
+            return with_job_token(parent, standing, lifetime);
+        }
         let config = &self.config.sessions;
         let lifetime = lifetime.unwrap_or(config.lifetime);
         check_lifetime(lifetime, config.max_lifetime, "authn.sessions.max_lifetime")?;
@@ -133,6 +139,23 @@ impl Authenticator {
     }
 }
 
+/// A job token ends with its job, which a session credential could not be made to do by another replica or after a restart
+/// of this one: the token itself is handed back, as GitLab's own KUBECONFIG holds it.
+fn with_job_token(
+    parent: &Authenticated,
+    standing: &Standing,
+    lifetime: Option<Duration>,
+) -> Result<Issued, Error> {
+    if lifetime.is_some() {
+        return Err(Error::LivesWithJob);
+    }
+    Ok(Issued {
+        credential: JobCredential::new(standing.token.expose()).map_err(super::Error::from)?,
+        token: parent.token.clone(),
+        expires_at: parent.expires_at,
+    })
+}
+
 fn check_lifetime(asked: Duration, max: Duration, setting: &'static str) -> Result<(), Error> {
     // Whole seconds are what a token can say.
     if asked < Duration::from_secs(1) || asked > max {
@@ -155,7 +178,7 @@ fn describe(job: &JobIdentity) -> String {
             "environment",
             job.environment
                 .as_ref()
-                .map(|environment| environment.name.as_str()),
+                .and_then(|environment| environment.name.as_deref()),
         ),
         ("user", job.user.as_ref().map(|user| user.login.as_str())),
     ];

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::http;
+use super::{http, job_token, oidc};
+use crate::access::is_identity_prefix;
+pub use crate::identity::LOCAL;
 
 /// `authn.providers` in the server's file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +28,13 @@ pub struct Config {
     pub identity_prefix: Option<String>,
     /// Certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Accepts the job tokens of a GitLab. One provider at most can: a job token does not say whose it is, and must be
+    /// shown to no other GitLab.
+    pub job_tokens: Option<job_token::Config>,
     /// An HTTP proxy on the way there. Default: as `HTTPS_PROXY` and `NO_PROXY` say.
     pub proxy: Option<String>,
+    /// ID tokens. Default: none are accepted.
+    pub oidc: Option<oidc::Config>,
 }
 
 /// The kinds of CI systems: what their tokens say, and how.
@@ -39,8 +46,6 @@ pub enum Kind {
     Generic,
 }
 
-/// The provider's name that stands for this server itself.
-pub const LOCAL: &str = "local";
 /// The issuer of GitHub's public service.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
@@ -83,7 +88,7 @@ impl Config {
     }
 
     /// How it is reached.
-    pub(super) fn http(&self) -> Result<http::Client, http::Error> {
+    pub(super) fn http(&self) -> Result<http::Client, http::BuildError> {
         http::Client::new(self.ca_file.as_deref(), self.proxy.as_deref())
     }
 
@@ -95,11 +100,22 @@ impl Config {
                 "authn.providers: name {name:?}: it must be of lower-case letters, digits and inner hyphens, and not `{LOCAL}`"
             ));
         }
-        if !label(self.identity_prefix()) {
+        if !is_identity_prefix(self.identity_prefix()) {
             let prefix = self.identity_prefix();
             return Err(format!(
-                "authn.providers: {name}: identity_prefix {prefix:?}: it must be of lower-case letters, digits and inner hyphens"
+                "authn.providers: {name}: identity_prefix {prefix:?}: it must be of lower-case letters, digits and inner \
+                 hyphens, and neither `system`, which is Kubernetes' own, nor `ci-tunnel`, which is this server's"
             ));
+        }
+        if let Some(job_tokens) = &self.job_tokens {
+            if self.kind != Kind::Gitlab {
+                return Err(format!(
+                    "authn.providers: {name}: job_tokens: only a provider of type gitlab has them"
+                ));
+            }
+            job_tokens
+                .check()
+                .map_err(|error| format!("authn.providers: {name}: job_tokens.{error}"))?;
         }
         match &self.url {
             None if self.kind != Kind::Github => {
@@ -109,9 +125,40 @@ impl Config {
                 "authn.providers: {name}: url is {url:?}: it must begin with `https://`, since who can change the \
                  answers could sign tokens"
             )),
-            _ => Ok(()),
+            _ => self.check_ways(),
         }
     }
+
+    /// How it is reached, and what it vouches by.
+    fn check_ways(&self) -> Result<(), String> {
+        let Self { name, .. } = self;
+        if let Some(proxy) = &self.proxy
+            && !is_proxy(proxy)
+        {
+            return Err(format!(
+                "authn.providers: {name}: proxy must be `http://host:port` or `https://host:port`; a user and password                  for it belong into the environment, as HTTPS_PROXY"
+            ));
+        }
+        let oidc = self.oidc.as_ref();
+        oidc.map_or(Ok(()), |oidc| oidc.check(self.kind, self.url()))
+            .map_err(|problem| format!("authn.providers: {name}: {problem}"))
+    }
+
+    /// `iss` of its ID tokens, where it has any.
+    pub fn issuer(&self) -> Option<&str> {
+        let oidc = self.oidc.as_ref();
+        oidc.map(|oidc| oidc.issuer(self.url()))
+    }
+}
+
+/// Without a password: the file's values stand in messages.
+fn is_proxy(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 impl TryFrom<Vec<Config>> for Providers {
@@ -119,6 +166,17 @@ impl TryFrom<Vec<Config>> for Providers {
 
     fn try_from(providers: Vec<Config>) -> Result<Self, String> {
         let (mut names, mut prefixes) = (HashSet::new(), HashSet::new());
+        let mut issuers = HashSet::new();
+        let with_job_tokens = providers
+            .iter()
+            .filter(|provider| provider.job_tokens.is_some());
+        if let [one, other, ..] = with_job_tokens.collect::<Vec<_>>().as_slice() {
+            let (one, other) = (&one.name, &other.name);
+            return Err(format!(
+                "authn.providers: {one} and {other} both have job_tokens: a job token does not say of which GitLab it is, \
+                 so it would be shown to the wrong one; leave one, and use ID tokens for the other"
+            ));
+        }
         for provider in &providers {
             provider.check()?;
             let Config { name, .. } = provider;
@@ -130,6 +188,13 @@ impl TryFrom<Vec<Config>> for Providers {
                 return Err(format!(
                     "authn.providers: {name}: another has identity_prefix {prefix:?} too, so that a job of one could \
                      pass for a job of the other in Kubernetes: set another"
+                ));
+            }
+            if let Some(issuer) = provider.issuer()
+                && !issuers.insert(issuer.to_owned())
+            {
+                return Err(format!(
+                    "authn.providers: {name}: another has the issuer {issuer:?} too, so that nothing says whose job a                      token of it is: name it once, with all audiences"
                 ));
             }
         }

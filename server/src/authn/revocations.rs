@@ -22,10 +22,13 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    pub(super) async fn load(store: &Store) -> Result<Self, store::Error> {
+    pub(super) async fn load(
+        store: &Store,
+        changes: watch::Sender<u64>,
+    ) -> Result<Self, store::Error> {
         Ok(Self {
             revoked: RwLock::new(read(store).await?),
-            changes: watch::Sender::new(0),
+            changes,
             reloading: Mutex::new(()),
         })
     }
@@ -35,8 +38,9 @@ impl Revocations {
         !revoked.is_empty() && tokens.any(|token| revoked.contains(token))
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// Makes running requests be judged again, for a reason that is not a revocation.
+    pub(super) fn announce(&self) {
+        self.changes.send_modify(|generation| *generation += 1);
     }
 
     pub(super) async fn reload(&self, store: &Store) -> Result<(), store::Error> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::identity::{Environment, Project};
+use crate::identity::{AgentId, Environment, Project};
 
 mod attacks;
 mod sessions;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn authenticator() -> Authenticator {
+pub async fn authenticator() -> Authenticator {
     Authenticator::new(Config::default(), Store::in_memory().await.unwrap())
         .await
         .unwrap()
@@ -33,7 +33,7 @@ fn job() -> JobIdentity {
         ref_type: None,
         ref_protected: Some(true),
         environment: Some(Environment {
-            name: "prod".to_owned(),
+            name: Some("prod".to_owned()),
             slug: None,
             tier: None,
             protected: None,
@@ -42,6 +42,17 @@ fn job() -> JobIdentity {
         runner_environment: None,
         expires_at: None,
     }
+}
+
+/// A job that was let in.
+pub async fn some_job() -> Authenticated {
+    let_in(&authenticator().await).await
+}
+
+pub async fn let_in(authenticator: &Authenticator) -> Authenticated {
+    let issued = authenticator.issue_job_token(&job(), HOUR).await.unwrap();
+    let known = authenticator.authenticate_job(&issued.credential).await;
+    Authenticated::clone(&known.unwrap())
 }
 
 fn for_agent(agent: u64, issued: &Issued) -> Credential {
@@ -136,9 +147,11 @@ async fn what_is_remembered_ends_with_the_token() {
 async fn a_token_is_good_up_to_its_last_second() {
     let authenticator = authenticator().await;
     let issued = authenticator.issue_job_token(&job(), HOUR).await.unwrap();
-    let verify = |now| authenticator.verify(issued.credential.expose(), now);
-    verify(issued.expires_at - Duration::from_secs(1)).unwrap();
-    assert_eq!(verify(issued.expires_at).unwrap_err(), Error::Expired);
+    let verify = async |now| authenticator.verify(issued.credential.expose(), now).await;
+    verify(issued.expires_at - Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(verify(issued.expires_at).await.unwrap_err(), Error::Expired);
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::output;
 use super::selector::{AgentSelector, NewAgent};
-use crate::identity::Agent;
-use crate::store::{AgentToken, Registration, Store};
+use crate::identity::{Agent, AgentId};
+use crate::store::{self, AgentToken, Registration, Store};
 
 pub mod token;
 
@@ -49,6 +49,10 @@ pub struct Create {
     /// The project that holds the agent's configuration file, and the agent's name: acme/infra:prod
     #[arg(value_name = "PROJECT:NAME")]
     pub agent: NewAgent,
+    /// Register it under this id: the one by which GitLab knows the same agent, so that the KUBECONFIG that GitLab writes
+    /// into jobs works here. Without it the agent gets the next free id, which GitLab's word says nothing of
+    #[arg(long, value_name = "ID")]
+    pub id: Option<AgentId>,
     #[command(flatten)]
     pub token: TokenArgs,
     /// Print JSON
@@ -100,7 +104,7 @@ async fn create(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let NewAgent { project, name } = &args.agent;
-    let agent = store.create_agent(project, name, SystemTime::now()).await?;
+    let agent = register(&args, store).await?;
     let (record, token) = token::make(&agent, &args.token, store).await.with_context(|| {
         format!("agent {agent} is registered but has no token: make one with `agent token create {}`", agent.id)
     })?;
@@ -121,6 +125,20 @@ async fn create(
     Ok(())
 }
 
+async fn register(args: &Create, store: &Store) -> Result<Agent, store::Error> {
+    let (NewAgent { project, name }, now) = (&args.agent, SystemTime::now());
+    let Some(id) = args.id else {
+        return store.create_agent(project, name, now).await;
+    };
+    let agent = Agent {
+        id,
+        project: project.clone(),
+        name: name.clone(),
+    };
+    store.create_agent_with_id(&agent, now).await?;
+    Ok(agent)
+}
+
 async fn delete(agent: &AgentSelector, store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
     let agent = agent.find(store).await?.agent;
     store.delete_agent(agent.id).await?;
@@ -134,7 +152,10 @@ async fn list(json: bool, store: &Store, out: &mut impl Write) -> anyhow::Result
         let agents: Value = agents.iter().map(describe_registration).collect();
         return Ok(output::json(out, &agents)?);
     }
-    let row = |Registration { agent, created_at }: &Registration| {
+    let row = |registration: &Registration| {
+        let Registration {
+            agent, created_at, ..
+        } = registration;
         [
             agent.id.to_string(),
             agent.to_string(),
@@ -158,9 +179,14 @@ async fn show(
         value["tokens"] = tokens.iter().map(token::describe).collect();
         return Ok(output::json(out, &value)?);
     }
-    let Registration { agent, created_at } = &registration;
+    let Registration {
+        agent,
+        id_given,
+        created_at,
+    } = &registration;
+    let given = if *id_given { ", as GitLab's" } else { "" };
     writeln!(out, "agent:    {agent}")?;
-    writeln!(out, "id:       {}", agent.id)?;
+    writeln!(out, "id:       {}{given}", agent.id)?;
     writeln!(out, "created:  {}", output::time(Some(*created_at)))?;
     writeln!(
         out,
@@ -176,6 +202,7 @@ fn describe(agent: &Agent) -> Value {
 
 fn describe_registration(registration: &Registration) -> Value {
     let mut value = describe(&registration.agent);
+    value["id_given"] = registration.id_given.into();
     value["created_at"] = output::json_time(Some(registration.created_at));
     value
 }

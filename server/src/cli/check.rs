@@ -1,5 +1,7 @@
 //! `check`: says of each thing that the server needs whether it holds.
 
+mod providers;
+
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -28,6 +30,7 @@ pub async fn all(config: Result<Config, Error>, out: &mut impl Write) -> io::Res
     store(&config, &mut report).await?;
     certificate(&config, &mut report)?;
     repositories(&config, &mut report).await?;
+    providers::all(&config, &mut report).await?;
     ports(&config, &mut report)?;
     audit(&config, &mut report)?;
     file_descriptors(&config, &mut report)?;
@@ -76,7 +79,7 @@ fn certificate<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Res
 }
 
 async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
-    if config.config_repositories.0.is_empty() {
+    if config.config_repositories.repositories.is_empty() {
         return report.warn(
             "configuration repositories",
             "none: jobs can use agents of their own project only",

@@ -1,162 +1,156 @@
 //! `explain`: may this job use this agent, as whom, and which line of which file says so.
+//!
+//! It asks what the server asks: the same credentials, the same rules, the same function that decides.
 
-use std::fmt::Write as _;
+mod json;
+mod past;
+mod running;
+mod source;
+mod subject;
+mod text;
+
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
+use clap::ValueEnum;
 
-use super::job::JobArgs;
-use crate::access::{Considered, Explanation, Outcome, Permit};
+use super::job::JobDetails;
+use super::selector::AgentSelector;
+use crate::access::Explanation;
+use crate::config::Config;
+use crate::identity::Agent;
+use crate::store::Store;
+use source::{Source, Sources};
+use subject::Subject;
+pub use text::render;
 
-/// Arguments of `explain`.
+/// Arguments of `explain`. A job credential is none of them: arguments are seen by everybody on the machine.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// The agent: <project path>:<agent name>, or its id
+    /// The agent: <project path>:<agent name>, or its id. Without it the one of --request, or all agents, a line each
     #[arg(value_name = "AGENT")]
-    pub agent: String,
+    pub agent: Option<String>,
+    /// Explain a past request: the id in its error message, the log and the audit log
+    #[arg(long, value_name = "ID", conflicts_with = "token_file")]
+    pub request: Option<String>,
+    /// Look for that request in this audit file instead of the server's; may be given several times, the oldest first
+    #[arg(long, value_name = "PATH", requires = "request")]
+    pub audit_file: Vec<PathBuf>,
+    /// Explain the job whose credential this file holds; - for standard input
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
     /// Judge by this configuration file instead of the one in force
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Full path of the job's project
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["request", "token_file"], help_heading = "The job")]
+    pub project: Option<String>,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub job: JobDetails,
 }
 
-/// The explanation as lines for a person, ending with a newline.
-pub fn render(explanation: &Explanation) -> String {
-    let mut text = String::new();
-    let Explanation {
-        agent,
-        project,
-        decision,
-        considered,
-    } = explanation;
-    // Writing to a `String` cannot fail.
-    let _ = match decision {
-        Ok(permit) => writeln!(
-            text,
-            "allowed: {project} may use {agent}\n{}",
-            permitted(permit)
-        ),
-        Err(denied) => writeln!(
-            text,
-            "denied: {project} may not use {agent}\n  because: {denied}"
-        ),
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// All that is told of one agent.
+#[derive(Debug)]
+struct Report {
+    explanation: Explanation,
+    source: Source,
+    /// Why requests are refused whatever the rules say.
+    refusals: Vec<String>,
+    notes: Vec<String>,
+}
+
+const AFTER_HELP: &str = "\
+The job is described by --project and the options below it, by a credential (--token-file, or the environment variable \
+CI_TUNNEL_JOB_TOKEN), or by a past request (--request).
+
+Exit status: 0 when the job may use the agent (one of them, without AGENT), 1 when not, 2 when it can not be told.";
+
+/// Prints the explanation; whether the job may use the agent.
+///
+/// # Errors
+/// There is no such job or agent, its rules can not be read, or the output fails.
+pub async fn run(
+    args: &Args,
+    config: &Config,
+    stdin: &mut impl Read,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let store = Store::open(&config.state_dir).await?;
+    let explained = explain(args, config, &store, stdin).await;
+    store.close().await;
+    let (subject, reports) = explained?;
+    match (args.format, reports.as_slice()) {
+        (Format::Json, reports) => {
+            json::print(out, &subject, reports, asks_for_one(args, &subject))?
+        }
+        (Format::Text, [report]) if asks_for_one(args, &subject) => {
+            out.write_all(text::whole(&subject, report).as_bytes())?;
+        }
+        (Format::Text, reports) => out.write_all(text::list(&subject, reports).as_bytes())?,
+    }
+    Ok(reports.iter().any(Report::is_allowed))
+}
+
+async fn explain(
+    args: &Args,
+    config: &Config,
+    store: &Store,
+    stdin: &mut impl Read,
+) -> anyhow::Result<(Subject, Vec<Report>)> {
+    let subject = Subject::of(args, config, store, stdin).await?;
+    let agents = agents(args, &subject, store).await?;
+    let sources = Sources::open(args.file.as_deref(), config).await?;
+    let running = running::Status::ask(config.ops.listen).await;
+    let report = |agent: &Agent| {
+        let source = sources.of(agent);
+        let mut notes = source.notes();
+        notes.extend(subject.notes(config));
+        if let Some(running) = &running {
+            notes.extend(running.notes(agent, &source, config.timeouts.hold));
+        }
+        Report {
+            explanation: subject.explain(agent, &source.rules),
+            refusals: subject.refusals(agent),
+            source,
+            notes,
+        }
     };
-    if !considered.is_empty() {
-        text.push_str("\nrules that name the project, in the order they are asked:\n");
-    }
-    for entry in considered {
-        let _ = write!(text, "  {}", line(entry));
-    }
-    text
+    let reports = agents.iter().map(report).collect();
+    Ok((subject, reports))
 }
 
-fn permitted(permit: &Permit) -> String {
-    let mut text = format!("  by: {}\n  as: {}", permit.rule(), permit.access_as());
-    match permit.identity() {
-        KubernetesIdentity::Agent => text.push_str(", the agent's own service account"),
-        KubernetesIdentity::Impersonate(identity) => text.push_str(&impersonation(identity)),
-    }
-    if let Some(namespace) = permit.default_namespace() {
-        let _ = write!(text, "\n  default namespace: {namespace}");
-    }
-    text
-}
-
-fn impersonation(identity: &Impersonation) -> String {
-    let mut text = format!("\n    user: {}", identity.username);
-    if let Some(uid) = &identity.uid {
-        let _ = write!(text, "\n    uid: {uid}");
-    }
-    for group in &identity.groups {
-        let _ = write!(text, "\n    group: {group}");
-    }
-    for (key, value) in &identity.extra {
-        let _ = write!(text, "\n    extra: {key} = {value}");
-    }
-    text
-}
-
-fn line(Considered { rule, outcome }: &Considered) -> String {
-    match outcome {
-        Outcome::Won => format!("+ {rule}: decides\n"),
-        Outcome::NotReached => format!("  {rule}: not reached, an entry before it decides\n"),
-        Outcome::Outranked => format!("  {rule}: not asked, a nearer rule names the project\n"),
-        Outcome::Failed(failures) => failures
-            .iter()
-            .fold(format!("- {rule}\n"), |text, failure| {
-                text + &format!("      {failure}\n")
-            }),
+/// The agents that are asked about.
+async fn agents(args: &Args, subject: &Subject, store: &Store) -> anyhow::Result<Vec<Agent>> {
+    let selector = match &args.agent {
+        Some(text) => Some(text.parse().map_err(anyhow::Error::msg)?),
+        None => subject.agent().map(AgentSelector::Id),
+    };
+    match selector {
+        Some(selector) => Ok(vec![selector.find(store).await?.agent]),
+        None => {
+            let known = store.agents().await?.into_iter();
+            Ok(known.map(|registration| registration.agent).collect())
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::access::{Rules, explain};
-    use crate::identity::{Agent, AgentId};
+fn asks_for_one(args: &Args, subject: &Subject) -> bool {
+    args.agent.is_some() || subject.agent().is_some()
+}
 
-    fn rendered(config: &str, git_ref: &str) -> String {
-        let agent = Agent {
-            id: AgentId(7),
-            project: "acme/infra".parse().unwrap(),
-            name: "prod".parse().unwrap(),
-        };
-        let job = serde_json::json!({"provider": "local", "project": {"path": "acme/app"}, "ref": git_ref});
-        let rules = Rules::parse(config, "config.yaml").unwrap();
-        render(&explain(
-            &serde_json::from_value(job).unwrap(),
-            &agent,
-            &rules,
-        ))
-    }
-
-    const CONFIG: &str = "\
-ci_access:
-  projects:
-  - id: acme/app
-    refs: [main]
-  - id: acme/app
-    refs: ['v*']
-    default_namespace: app
-    access_as: {impersonate: {username: 'ref:{ref}', uid: u, groups: [g], extra: [{key: k, val: [v]}]}}
-  instance: {}
-";
-
-    #[test]
-    fn a_permit_tells_rule_and_identity() {
-        let expected = "\
-allowed: acme/app may use acme/infra:prod
-  by: projects[1] (line 5, \"acme/app\")
-  as: impersonate
-    user: ref:v1
-    uid: u
-    group: g
-    extra: k = v
-  default namespace: app
-
-rules that name the project, in the order they are asked:
-  - projects[0] (line 3, \"acme/app\")
-      refs: ref \"v1\" matches none of \"main\"
-  + projects[1] (line 5, \"acme/app\"): decides
-    instance (line 9): not asked, a nearer rule names the project
-";
-        assert_eq!(rendered(CONFIG, "v1"), expected);
-    }
-
-    #[test]
-    fn a_denial_tells_why() {
-        let text = rendered(CONFIG, "topic");
-        let expected = "\
-denied: acme/app may not use acme/infra:prod
-  because: projects[0] (line 3, \"acme/app\") names the project acme/app, but ref \"topic\" matches none of \"main\"
-";
-        assert!(text.starts_with(expected), "{text}");
-        assert_eq!(text.matches("\n  - ").count(), 2, "{text}");
-        let none = rendered("", "main");
-        assert!(
-            none.ends_with("names the project acme/app, a group of it, or all projects\n"),
-            "{none}"
-        );
+impl Report {
+    fn is_allowed(&self) -> bool {
+        self.explanation.decision.is_ok() && self.refusals.is_empty()
     }
 }

@@ -1,42 +1,51 @@
 //! A job described by flags, for `explain` and `job-token issue`.
 
+use crate::authn::provider::LOCAL;
 use crate::identity::{
     Environment, Group, Invalid, JobIdentity, Project, ProjectPath, RefType, User,
 };
 
-/// What is not given is unknown, and an unknown satisfies no condition.
+/// A job and its project, which must be given.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "The job")]
 pub struct JobArgs {
     /// Full path of the job's project
     #[arg(long, value_name = "PATH")]
     pub project: String,
+    #[command(flatten)]
+    pub details: JobDetails,
+}
+
+/// What is not given is unknown, and an unknown satisfies no condition.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "The job")]
+pub struct JobDetails {
     /// Id of the project
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "project")]
     pub project_id: Option<u64>,
     /// Id of a group of the project; may be given for each
-    #[arg(long, value_name = "PATH=ID", value_parser = group_id)]
+    #[arg(long, value_name = "PATH=ID", value_parser = group_id, requires = "project")]
     pub group_id: Vec<(String, u64)>,
     /// Id of the job
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "project")]
     pub job_id: Option<String>,
     /// Id of the pipeline
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "project")]
     pub pipeline_id: Option<String>,
     /// What started the pipeline: push, schedule, merge_request_event …
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", requires = "project")]
     pub pipeline_source: Option<String>,
     /// Short name of the branch or tag
-    #[arg(long = "ref", value_name = "NAME")]
+    #[arg(long = "ref", value_name = "NAME", requires = "project")]
     pub git_ref: Option<String>,
     /// branch or tag
-    #[arg(long, value_name = "TYPE", value_parser = ref_type)]
+    #[arg(long, value_name = "TYPE", value_parser = ref_type, requires = "project")]
     pub ref_type: Option<RefType>,
     /// Whether the ref is protected
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", requires = "project")]
     pub ref_protected: Option<bool>,
     /// Name of the environment
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "project")]
     pub environment: Option<String>,
     /// Slug of the environment
     #[arg(long, value_name = "SLUG", requires = "environment")]
@@ -48,7 +57,7 @@ pub struct JobArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", requires = "environment")]
     pub environment_protected: Option<bool>,
     /// Login of the user who started the job
-    #[arg(long, value_name = "LOGIN")]
+    #[arg(long, value_name = "LOGIN", requires = "project")]
     pub user: Option<String>,
     /// Id of the user
     #[arg(long, value_name = "ID", requires = "user")]
@@ -59,9 +68,9 @@ pub struct JobArgs {
     /// Role of the user in the project; may be given several times
     #[arg(long, value_name = "ROLE", requires = "user")]
     pub user_role: Vec<String>,
-    /// Who vouches for the job
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    pub provider: String,
+    /// Whose job it is: a provider of the server's file, or local
+    #[arg(long, value_name = "NAME", requires = "project")]
+    pub provider: Option<String>,
 }
 
 /// Why flags describe no job.
@@ -76,9 +85,16 @@ pub enum Error {
 impl JobArgs {
     /// The job that the flags describe.
     pub fn identity(&self) -> Result<JobIdentity, Error> {
-        let path: ProjectPath = self.project.parse().map_err(Error::Project)?;
+        self.details.identity(&self.project)
+    }
+}
+
+impl JobDetails {
+    /// The job of `project` that the flags describe.
+    pub fn identity(&self, project: &str) -> Result<JobIdentity, Error> {
+        let path: ProjectPath = project.parse().map_err(Error::Project)?;
         Ok(JobIdentity {
-            provider: self.provider.clone(),
+            provider: self.provider.clone().unwrap_or_else(|| LOCAL.to_owned()),
             identity_prefix: None,
             groups: self.groups(&path)?,
             project: Project {
@@ -121,7 +137,7 @@ impl JobArgs {
     }
 
     fn environment(&self) -> Option<Environment> {
-        let name = self.environment.clone()?;
+        let name = Some(self.environment.clone()?);
         let (slug, tier) = (self.environment_slug.clone(), self.environment_tier.clone());
         Some(Environment {
             name,

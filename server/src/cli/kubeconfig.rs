@@ -1,19 +1,16 @@
 //! `kubeconfig`: a KUBECONFIG for a job, made as the server's endpoint makes it.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use ci_tunnel::config::value::{Secret, parse_duration};
+use anyhow::ensure;
+use ci_tunnel::config::value::parse_duration;
 
-use crate::authn::credential::MAX_LENGTH;
+use super::credential;
 use crate::authn::exchange::{Allowed, Wishes};
-use crate::authn::{Authenticated, Authenticator, JobCredential};
+use crate::authn::{Authenticated, Authenticator};
 use crate::kubeconfig::{Cluster, Format};
-
-/// The variable that holds the job credential when no file is named.
-const VARIABLE: &str = "CI_TUNNEL_JOB_TOKEN";
 
 /// Arguments of `kubeconfig`. The job credential is none of them: arguments are seen by everybody on the machine.
 #[derive(Debug, clap::Args)]
@@ -47,7 +44,7 @@ pub async fn run(
     stdin: &mut impl Read,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let credential = credential(args.token_file.as_deref(), stdin)?;
+    let credential = credential::read(args.token_file.as_deref(), stdin)?;
     let job = authenticator.authenticate_job(&credential).await?;
     let allowed = allowed(&job);
     let project = &job.identity.project.path;
@@ -67,22 +64,4 @@ pub async fn run(
     let document = authenticator.kubeconfig(&job, &allowed, cluster, &wishes)?;
     writeln!(out, "{}", document.trim_end())?;
     Ok(())
-}
-
-fn credential(file: Option<&Path>, stdin: &mut impl Read) -> anyhow::Result<JobCredential> {
-    let secret = match file {
-        Some(path) if path == Path::new("-") => {
-            let mut text = String::new();
-            let limit = u64::try_from(MAX_LENGTH + 2).unwrap_or(u64::MAX);
-            stdin
-                .take(limit)
-                .read_to_string(&mut text)
-                .context("standard input")?;
-            Secret::new(&text).context("standard input")?
-        }
-        Some(path) => Secret::from_file(path)?,
-        None => Secret::from_env(VARIABLE)
-            .context("no job credential: name its file with --token-file, - for standard input")?,
-    };
-    Ok(JobCredential::new(secret.expose())?)
 }

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::identity::{AgentId, AgentName, ProjectPath};
-use crate::store::{Error, Registration, Store};
+use crate::identity::{Agent, AgentId, AgentName, ProjectPath};
+use crate::store::{self, Registration, Store};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSelector {
@@ -18,6 +18,20 @@ pub struct NewAgent {
     pub name: AgentName,
 }
 
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("no agent {asked}: {}", hint(similar))]
+    Unknown { asked: String, similar: Vec<String> },
+}
+
+/// So many names are told, and no more.
+const MAX_SIMILAR: usize = 3;
+/// From 0 (nothing in common) to 1 (the same).
+const SIMILAR: f64 = 0.85;
+
 impl AgentSelector {
     /// # Errors
     /// There is no such agent, or the store fails.
@@ -29,7 +43,45 @@ impl AgentSelector {
                 format!("{project}:{name}"),
             ),
         };
-        found.ok_or(Error::UnknownAgent(asked))
+        match found {
+            Some(found) => Ok(found),
+            None => Err(Error::Unknown {
+                similar: self.similar(store).await?,
+                asked,
+            }),
+        }
+    }
+
+    /// The registered agents whose names are most like this one.
+    async fn similar(&self, store: &Store) -> Result<Vec<String>, store::Error> {
+        let Self::Name(asked) = self else {
+            return Ok(Vec::new());
+        };
+        let likeness = |agent: &Agent| {
+            if agent.project == asked.project || agent.name == asked.name {
+                return 1.0;
+            }
+            let asked = format!("{}:{}", asked.project, asked.name);
+            strsim::jaro_winkler(&asked.to_lowercase(), &agent.to_string().to_lowercase())
+        };
+        let mut similar: Vec<(f64, String)> = store
+            .agents()
+            .await?
+            .iter()
+            .map(|known| (likeness(&known.agent), known.agent.to_string()))
+            .filter(|(likeness, _)| *likeness >= SIMILAR)
+            .collect();
+        similar.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.cmp(other)));
+        similar.truncate(MAX_SIMILAR);
+        Ok(similar.into_iter().map(|(_, name)| name).collect())
+    }
+}
+
+fn hint(similar: &[String]) -> String {
+    if similar.is_empty() {
+        "see `agent list`".to_owned()
+    } else {
+        format!("is it {}? See `agent list`", similar.join(" or "))
     }
 }
 

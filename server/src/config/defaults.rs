@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ci_tunnel::config::net::{LogConfig, Quic};
 
@@ -56,18 +55,6 @@ impl Default for Ops {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8151)),
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_secs(20),
-            open_stream: Duration::from_secs(5),
-            request_head: Duration::from_secs(10),
-            response_head: Duration::from_secs(120),
-            drain: Duration::from_secs(30),
         }
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::file::File;
-use super::{Error, Snapshot, key};
+use super::realm::Realm;
+use super::{AgentRules, Config, Error, Repository, Snapshot, key};
+use crate::access::Rules;
 use crate::identity::{AgentName, ProjectPath};
 
 /// The roots, and what is known of the files below them.
@@ -17,12 +19,16 @@ pub(super) struct Directories {
     files: HashMap<PathBuf, File>,
     /// Files that were there and are not, and since when.
     missing: HashMap<PathBuf, Instant>,
+    /// Of agents without a file.
+    default: Arc<Rules>,
 }
 
+#[derive(Clone)]
 struct Root {
     path: PathBuf,
     /// Without symlinks: what every file must resolve to be below.
     real: PathBuf,
+    realm: Arc<Realm>,
 }
 
 /// What one look at the roots found.
@@ -37,7 +43,7 @@ struct Agent {
     project: ProjectPath,
     name: AgentName,
     file: PathBuf,
-    root: PathBuf,
+    root: Arc<Root>,
 }
 
 /// A file that is missing for so long does not come back.
@@ -46,13 +52,12 @@ pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
 const MAX_DEPTH: usize = 32;
 
 impl Directories {
-    pub(super) fn open(paths: Vec<PathBuf>) -> Result<Self, Error> {
-        let roots = paths
-            .into_iter()
-            .map(Root::open)
-            .collect::<Result<_, _>>()?;
+    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+        let open = |repository| Root::open(repository, config);
+        let roots = config.repositories.iter().map(open);
         Ok(Self {
-            roots,
+            roots: roots.collect::<Result<_, _>>()?,
+            default: Arc::new(config.default_rules()),
             files: HashMap::new(),
             missing: HashMap::new(),
         })
@@ -74,13 +79,17 @@ impl Directories {
             found.look(root);
         }
         let mut before = std::mem::take(&mut self.files);
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot {
+            default: Arc::clone(&self.default),
+            ..Snapshot::default()
+        };
         for agent in found.files {
             self.missing.remove(&agent.file);
-            let file = match before.remove(&agent.file) {
-                Some(known) => known.refresh(&agent.root),
-                None => File::read(agent.project, agent.name, agent.file, &agent.root),
-            };
+            let root = Arc::clone(&agent.root);
+            let file = before
+                .remove(&agent.file)
+                .unwrap_or_else(|| agent.unread())
+                .refresh(&root.real, &root.realm);
             self.keep(&mut snapshot, file);
         }
         for (path, file) in before {
@@ -126,14 +135,30 @@ impl Directories {
     }
 }
 
+impl Agent {
+    fn unread(self) -> File {
+        File::unread(AgentRules {
+            project: self.project,
+            name: self.name,
+            provider: self.root.realm.provider.clone(),
+            rules: Arc::new(Rules::nobody()),
+            file: self.file,
+            revision: String::new(),
+            problem: None,
+        })
+    }
+}
+
 impl Root {
-    fn open(path: PathBuf) -> Result<Self, Error> {
+    fn open(repository: &Repository, config: &Config) -> Result<Self, Error> {
+        let path = repository.directory.clone();
         let real = path.canonicalize().map_err(|source| Error::Directory {
             directory: path.clone(),
             source,
         })?;
         if real.is_dir() {
-            Ok(Self { path, real })
+            let realm = Arc::new(config.realm(repository));
+            Ok(Self { path, real, realm })
         } else {
             Err(Error::NotADirectory(path))
         }
@@ -144,20 +169,19 @@ impl Found {
     fn look(&mut self, root: &Root) {
         match root.path.canonicalize() {
             // The root itself may be a symlink that is swapped.
-            Ok(real) => self.directory(
-                &Root {
-                    path: root.path.clone(),
+            Ok(real) => {
+                let root = Arc::new(Root {
                     real,
-                },
-                &root.path,
-                MAX_DEPTH,
-            ),
+                    ..root.clone()
+                });
+                self.directory(&root, &root.path, MAX_DEPTH);
+            }
             Err(error) => self.unreadable.push((root.path.clone(), error)),
         }
     }
 
     /// A project has no projects below it, so what lies beside `.gitlab` is not looked at.
-    fn directory(&mut self, root: &Root, directory: &Path, depth: usize) {
+    fn directory(&mut self, root: &Arc<Root>, directory: &Path, depth: usize) {
         let agents = directory.join(".gitlab/agents");
         if agents.is_dir() {
             return self.project(root, directory, &agents);
@@ -172,7 +196,7 @@ impl Found {
         }
     }
 
-    fn project(&mut self, root: &Root, directory: &Path, agents: &Path) {
+    fn project(&mut self, root: &Arc<Root>, directory: &Path, agents: &Path) {
         let path = directory
             .strip_prefix(&root.path)
             .ok()
@@ -193,7 +217,7 @@ impl Found {
                         project: project.clone(),
                         name,
                         file,
-                        root: root.real.clone(),
+                        root: Arc::clone(root),
                     });
                 }
                 Some(_) => {}

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use super::AgentRules;
-use crate::access::{MAX_FILE, Rules};
-use crate::identity::{AgentName, ProjectPath};
+use super::realm::Realm;
+use crate::access::MAX_FILE;
 
 /// A file and what was last read of it.
 pub(super) struct File {
@@ -35,26 +35,17 @@ struct Stamp {
 const YOUNG: Duration = Duration::from_secs(2);
 
 impl File {
-    pub(super) fn read(project: ProjectPath, name: AgentName, file: PathBuf, root: &Path) -> Self {
-        let rules = Arc::new(Rules::nobody());
-        let agent = AgentRules {
-            project,
-            name,
-            rules,
-            file,
-            revision: String::new(),
-            problem: None,
-        };
+    /// A file that was never looked at.
+    pub(super) fn unread(agent: AgentRules) -> Self {
         Self {
             agent: Arc::new(agent),
             stamp: None,
             digest: None,
         }
-        .refresh(root)
     }
 
     /// Looks at the file again. The `Arc` stays the same when nothing of it changed.
-    pub(super) fn refresh(mut self, root: &Path) -> Self {
+    pub(super) fn refresh(mut self, root: &Path, realm: &Realm) -> Self {
         let (path, stamp) = match locate(&self.agent.file, root) {
             Ok(found) => found,
             Err(problem) => return self.with_problem(problem),
@@ -73,18 +64,17 @@ impl File {
             return self;
         }
         self.digest = Some(digest);
-        self.parse(&content, &digest)
+        self.parse(&content, &digest, realm)
     }
 
-    fn parse(self, content: &[u8], digest: &[u8; 32]) -> Self {
+    fn parse(self, content: &[u8], digest: &[u8; 32], realm: &Realm) -> Self {
         let file = self.agent.file.display().to_string();
         let parsed = std::str::from_utf8(content)
             .map_err(|error| format!("{file}: not UTF-8 text: {error}"));
         // Strangers write these files: one that breaks the parser must not end the watching of all others.
         let parsed = parsed.and_then(|text| {
-            std::panic::catch_unwind(|| Rules::parse(text, &file))
+            std::panic::catch_unwind(|| realm.parse(text, &file))
                 .map_err(|_| format!("{file}: the parser failed on it"))?
-                .map_err(|error| error.to_string())
         });
         let rules = match parsed {
             Ok(rules) => rules,

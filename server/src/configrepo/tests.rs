@@ -14,6 +14,8 @@ use super::{AgentRules, Config, Error, Repository, Snapshot, watch};
 use crate::access::{MAX_FILE, decide};
 use crate::identity::{Agent, AgentId};
 
+mod realms;
+
 const GOOD: &str = "ci_access:\n  projects:\n  - id: acme/app\n";
 
 fn write(root: &Path, project: &str, name: &str, content: &str) {
@@ -22,8 +24,18 @@ fn write(root: &Path, project: &str, name: &str, content: &str) {
     fs::write(directory.join("config.yaml"), content).unwrap();
 }
 
+fn config(directories: &[&Path]) -> Config {
+    let repositories = directories.iter().map(|directory| Repository {
+        directory: directory.to_path_buf(),
+        provider: None,
+    });
+    let mut config = Config::default();
+    config.repositories.extend(repositories);
+    config
+}
+
 fn open(root: &TempDir) -> Directories {
-    Directories::open(vec![root.path().to_owned()]).unwrap()
+    Directories::open(&config(&[root.path()])).unwrap()
 }
 
 fn agent<'a>(snapshot: &'a Snapshot, project: &str, name: &str) -> Option<&'a AgentRules> {
@@ -153,7 +165,7 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
     let parent = TempDir::new().unwrap();
     let (root, away) = (parent.path().join("root"), parent.path().join("away"));
     write(&root, "acme/infra", "prod", GOOD);
-    let mut directories = Directories::open(vec![root.clone()]).unwrap();
+    let mut directories = Directories::open(&config(&[&root])).unwrap();
     directories.read();
     fs::rename(&root, &away).unwrap();
     let snapshot = directories.read();
@@ -218,8 +230,7 @@ fn the_first_of_several_roots_wins() {
     write(first.path(), "acme/infra", "prod", GOOD);
     write(second.path(), "acme/infra", "prod", "ci_access: {}");
     write(second.path(), "acme/infra", "test", GOOD);
-    let mut directories =
-        Directories::open(vec![first.path().to_owned(), second.path().to_owned()]).unwrap();
+    let mut directories = Directories::open(&config(&[first.path(), second.path()])).unwrap();
     let snapshot = directories.read();
     assert!(
         agent(&snapshot, "acme/infra", "prod")
@@ -234,9 +245,7 @@ fn the_first_of_several_roots_wins() {
 async fn a_change_arrives() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
-    let config = Config(vec![Repository {
-        directory: root.path().to_owned(),
-    }]);
+    let config = config(&[root.path()]);
     let (mut snapshots, _watcher) = watch(&config).await.unwrap();
     let revision = agent(&snapshots.borrow(), "acme/infra", "prod")
         .unwrap()
@@ -256,8 +265,6 @@ async fn a_change_arrives() {
 
 #[tokio::test]
 async fn a_missing_directory_is_an_error() {
-    let config = Config(vec![Repository {
-        directory: "/nonexistent/ci-tunnel".into(),
-    }]);
+    let config = config(&["/nonexistent/ci-tunnel".as_ref()]);
     assert!(matches!(watch(&config).await, Err(Error::Directory { .. })));
 }

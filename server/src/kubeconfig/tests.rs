@@ -87,6 +87,12 @@ fn the_current_context_is_one_that_is_allowed() {
         "acme/Infra:prod"
     );
 
+    let only = document(&cluster(SERVER), &entries[1..], None, Format::Yaml).unwrap();
+    assert_eq!(
+        load::from_str::<Value>(&only, "").unwrap()["current-context"],
+        "acme/Infra:dev"
+    );
+
     let error = document(
         &cluster(SERVER),
         &entries,

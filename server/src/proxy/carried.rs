@@ -1,5 +1,7 @@
 //! The API server's answer → the response that the client gets, with everything that lives as long as its body.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ci_tunnel::protocol::head::ResponseHead;
 use ci_tunnel::runtime::drain;
@@ -7,7 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Body, State, Tunnel};
+use super::body::{Body, Flow, Kept, State, Tunnel};
 use super::upgrade::Upgraded;
 use super::{Permitted, forward};
 use crate::agents::session::Running;
@@ -51,7 +53,7 @@ impl Carried {
                 running,
                 record,
             );
-            return answer(response.status, headers, Body::Tunnel(Box::new(body)));
+            return answer(response.status, headers, Body::Tunnel(body));
         };
         let protocol = response
             .upgrade
@@ -90,21 +92,26 @@ fn tunnel(
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let expected = if bodiless { None } else { announced };
-    let mut tunnel = Tunnel {
+    let Permitted { live, slots, .. } = permitted;
+    let request = Arc::clone(live.request());
+    let mut flow = Flow {
         receiver: sent.receiver,
-        record,
-        cut: Box::pin(permitted.live.cut().cancelled_owned()),
-        live: permitted.live,
-        upload: sent.upload,
-        _slots: permitted.slots,
-        _running: running,
         expected,
+        pace: slots.pace(),
+        unpaid: None,
+        kept: Some(Kept {
+            record,
+            live,
+            _upload: sent.upload,
+            _slots: slots,
+            _running: running,
+        }),
         state: State::Flowing,
     };
     if bodiless || expected == Some(0) {
-        tunnel.complete();
+        flow.complete();
     }
-    tunnel
+    Tunnel::new(flow, &request)
 }
 
 fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {

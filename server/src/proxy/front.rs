@@ -1,10 +1,13 @@
 //! TCP and TLS in front of the proxy: accept, handshake, HTTP/1.1 or HTTP/2 by ALPN, graceful close.
 
+mod heads;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ci_tunnel::runtime::drain;
+use ci_tunnel::runtime::sparing::Sparing;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -19,7 +22,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Proxy;
+use super::client::Client;
 use crate::metrics::{Metrics, ReasonLabels};
+use heads::Heads;
 
 /// Bounds of the front.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +34,9 @@ pub struct Limits {
     /// For the TLS handshake, and for a request's head (RFC 9112, section 3), counted from when the connection could
     /// have begun to send it.
     pub head_timeout: Duration,
+    /// For a connection that has shown a good credential and on which no request begins. An HTTP/1.1 connection is
+    /// closed then; an HTTP/2 connection is asked to end, and what runs on it may go on.
+    pub idle_timeout: Duration,
 }
 
 /// How clients connect.
@@ -58,9 +66,8 @@ const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = (H2_STREAMS + 1) * H2_STREAM_WINDOW;
 /// A client that is gone without a word is noticed after a few times this, so that its watch does not live for ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// An HTTP/2 connection that began no request for so long is asked to end; what runs on it may.
-const H2_IDLE: Duration = Duration::from_secs(300);
+/// Log lines a period about addresses that have too many connections.
+const CROWDED_LINES: (u32, Duration) = (5, Duration::from_secs(10));
 
 /// Accepts clients until told to drain, then waits for those that are there.
 pub async fn serve(
@@ -72,6 +79,7 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
+    let crowded = Sparing::new(CROWDED_LINES.0, CROWDED_LINES.1);
     loop {
         let place = tokio::select! {
             biased;
@@ -87,13 +95,18 @@ pub async fn serve(
                 continue;
             }
         };
-        let (stream, client) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
             }
         };
+        let Some(client) = Client::new(address, &proxy.limits.addresses) else {
+            refused(&proxy.metrics, address, &crowded);
+            continue;
+        };
+        let client = Arc::new(client);
         let (security, proxy, drain) = (security.clone(), Arc::clone(&proxy), drain.clone());
         connections.spawn(async move {
             let metrics = proxy.metrics.clone();
@@ -117,6 +130,18 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// Closed before it costs a handshake.
+fn refused(metrics: &Metrics, address: SocketAddr, lines: &Sparing) {
+    count(metrics, "crowded");
+    if let Some(unsaid) = lines.say("crowded") {
+        tracing::warn!(
+            client = %address,
+            unsaid,
+            "a connection was refused: its address has too many without a good credential (limits.address.connections)"
+        );
+    }
+}
+
 /// No file handles left, most often: accepting at once again would only spin.
 async fn accept_failed(error: &std::io::Error) {
     tracing::error!(%error, "a client's connection could not be accepted");
@@ -125,7 +150,7 @@ async fn accept_failed(error: &std::io::Error) {
 
 async fn connection(
     stream: TcpStream,
-    client: SocketAddr,
+    client: Arc<Client>,
     security: Security,
     limits: Limits,
     proxy: Arc<Proxy>,
@@ -137,11 +162,11 @@ async fn connection(
     };
     let tls = match timeout(limits.head_timeout, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
-        Ok(Err(error)) => return failed(&proxy.metrics, client, "tls", &error.to_string()),
+        Ok(Err(error)) => return failed(&proxy.metrics, &client, "tls", &error.to_string()),
         Err(_) => {
             return failed(
                 &proxy.metrics,
-                client,
+                &client,
                 "tls_timeout",
                 "no TLS handshake in time",
             );
@@ -166,7 +191,7 @@ fn prepare(stream: &TcpStream) {
 
 async fn serve_http1<T>(
     io: T,
-    client: SocketAddr,
+    client: Arc<Client>,
     limits: Limits,
     proxy: Arc<Proxy>,
     drain: drain::Watcher,
@@ -174,18 +199,33 @@ async fn serve_http1<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = proxy.metrics.clone();
+    let heads = Heads::new(
+        Arc::clone(&client),
+        limits.head_timeout,
+        limits.idle_timeout,
+    );
+    let ends = async {
+        tokio::select! {
+            biased;
+            () = drain.draining() => {}
+            () = heads.idle_for_too_long() => {}
+        }
+    };
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(heads.clone())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(BUFFER)
         .max_headers(ci_tunnel::protocol::MAX_HEADERS)
-        .serve_connection(TokioIo::new(io), service(client, proxy))
+        .serve_connection(
+            TokioIo::new(heads.count(io)),
+            service(Arc::clone(&client), proxy),
+        )
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        () = drain.draining() => {
+        () = ends => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -195,13 +235,13 @@ async fn serve_http1<T>(
         }
     };
     if let Err(error) = result {
-        failed(&metrics, client, "http1", &error.to_string());
+        failed(&metrics, &client, "http1", &error.to_string());
     }
 }
 
 async fn serve_http2<T>(
     io: T,
-    client: SocketAddr,
+    client: Arc<Client>,
     limits: Limits,
     proxy: Arc<Proxy>,
     drain: drain::Watcher,
@@ -210,7 +250,7 @@ async fn serve_http2<T>(
 {
     let metrics = proxy.metrics.clone();
     let (begun, requests) = watch::channel(());
-    let service = service(client, proxy);
+    let service = service(Arc::clone(&client), proxy);
     let service = service_fn(move |request| {
         begun.send_replace(());
         service.call(request)
@@ -229,9 +269,9 @@ async fn serve_http2<T>(
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        used = ends(&drain, requests, limits.head_timeout) => {
+        used = ends(&drain, requests, &client, limits) => {
             if !used {
-                return failed(&metrics, client, "http2", "no request in time");
+                return failed(&metrics, &client, "http2", "no request in time");
             }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -242,20 +282,34 @@ async fn serve_http2<T>(
         }
     };
     if let Err(error) = result {
-        failed(&metrics, client, "http2", &error.to_string());
+        failed(&metrics, &client, "http2", &error.to_string());
     }
 }
 
 /// Waits until the server drains or no request began for long. False: there was none at all, so not even the HTTP/2
 /// preface may be there, and a graceful end would wait for it.
-async fn ends(drain: &drain::Watcher, mut requests: watch::Receiver<()>, first: Duration) -> bool {
+async fn ends(
+    drain: &drain::Watcher,
+    mut requests: watch::Receiver<()>,
+    client: &Client,
+    limits: Limits,
+) -> bool {
     let idle = async {
         let mut used = false;
-        let mut patience = first;
-        while let Ok(Ok(())) = timeout(patience, requests.changed()).await {
-            (used, patience) = (true, H2_IDLE);
+        loop {
+            let known = client.is_known();
+            let patience = if known {
+                limits.idle_timeout
+            } else {
+                limits.head_timeout
+            };
+            match timeout(patience, requests.changed()).await {
+                Ok(Ok(())) => used = true,
+                // The first request was let in while this waited.
+                Err(_) if client.is_known() != known => {}
+                _ => return used,
+            }
         }
-        used
     };
     tokio::select! {
         biased;
@@ -273,7 +327,7 @@ async fn cut(drain: &drain::Watcher) {
 }
 
 fn service(
-    client: SocketAddr,
+    client: Arc<Client>,
     proxy: Arc<Proxy>,
 ) -> impl Service<
     Request<Incoming>,
@@ -282,15 +336,17 @@ fn service(
     Future: Send + 'static,
 > {
     service_fn(move |request| {
-        let proxy = Arc::clone(&proxy);
+        let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));
         async move { Ok(proxy.handle(request, client).await) }
     })
 }
 
-fn failed(metrics: &Metrics, client: SocketAddr, phase: &'static str, error: &str) {
-    metrics
-        .client_connections_failed
-        .get_or_create(&ReasonLabels { reason: phase })
-        .inc();
-    tracing::debug!(%client, phase, error, "a client's connection failed");
+fn failed(metrics: &Metrics, client: &Client, phase: &'static str, error: &str) {
+    count(metrics, phase);
+    tracing::debug!(client = %client.address, phase, error, "a client's connection failed");
+}
+
+fn count(metrics: &Metrics, reason: &'static str) {
+    let failed = &metrics.client_connections_failed;
+    failed.get_or_create(&ReasonLabels { reason }).inc();
 }

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ci_tunnel::config::value::parse_duration;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
+use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
-use crate::access;
 use crate::agents::directory::Directory;
 use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
 use crate::authn::{self, Authenticated, JobCredential};
 use crate::configrepo::Snapshot;
+use crate::identity::Agent;
 use crate::kubeconfig::Format;
 
 const PATH: &str = "/kubeconfig";
@@ -27,10 +28,22 @@ pub fn is_asked<B>(request: &Request<B>, prefix: &str) -> bool {
     path.strip_prefix(prefix.trim_end_matches('/')) == Some(PATH)
 }
 
+/// Whether a refusal is to be plain text: a job's `curl` shows it in the job's log. Who asks for JSON gets a `Status`.
+pub fn wants_text<B>(request: &Request<B>) -> bool {
+    let accept = request.headers().get_all(ACCEPT).iter();
+    let names_json = |value: &HeaderValue| value.as_bytes().windows(4).any(|word| word == b"json");
+    let json = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("format=json"));
+    !json && !accept.into_iter().any(names_json)
+}
+
 /// Answers with the KUBECONFIG.
 pub async fn answer(
     proxy: &Proxy,
     request: &Request<Incoming>,
+    client: &Client,
     record: &mut Record,
 ) -> Result<Response<Bytes>, Reject> {
     if request.method() != Method::GET {
@@ -38,19 +51,24 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
-    if !proxy.audit.permits_requests() {
-        return Err(Reject::AuditUnavailable);
-    }
+    client.may_show_credential()?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
+    client.authenticated();
     record.job(&who.identity, who.token.as_str());
-    let _slots = proxy.limits.admit(&who)?;
+    let _slots = proxy.limits.admit(&who, None)?;
     let wishes = wishes(request.uri().query().unwrap_or_default())?;
-    let allowed = allowed(&who, &proxy.directory, &proxy.rules.borrow());
+    let rules = Arc::clone(&proxy.rules.borrow());
+    let allowed = allowed(&who, &proxy.directory, &rules);
+    if let Some(agent) = wishes
+        .context
+        .as_deref()
+        .and_then(|asked| proxy.directory.named(asked))
+    {
+        record.agent(&agent, rules.revision(&agent));
+        check(&who, &agent, &rules)?;
+    }
     if allowed.is_empty() {
-        let project = &who.identity.project.path;
-        return Err(Reject::Forbidden(format!(
-            "no agent's configuration lets this job of {project} in"
-        )));
+        return Err(none(&who, &proxy.directory, &rules));
     }
     let document = proxy
         .authenticator
@@ -62,8 +80,8 @@ pub async fn answer(
 
 /// The agents that a job may use, by id.
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
-    let permitted = |agent: &Arc<crate::identity::Agent>| {
-        let permit = access::decide(&who.identity, agent, &rules.in_force(agent)).ok()?;
+    let permitted = |agent: &Arc<Agent>| {
+        let permit = who.decide(agent, &rules.in_force(agent)).ok()?;
         Some(Allowed {
             agent: (**agent).clone(),
             namespace: permit.default_namespace().map(str::to_owned),
@@ -72,12 +90,44 @@ pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> 
     directory.all().iter().filter_map(permitted).collect()
 }
 
+/// The agent that the job names may be one that it may use under other conditions: then these are told, as they are for
+/// a request.
+fn check(who: &Authenticated, agent: &Agent, rules: &Snapshot) -> Result<(), Reject> {
+    match who.decide(agent, &rules.in_force(agent)) {
+        Err(denied) if !denied.is_secret() => Err(Reject::denied(agent, denied)),
+        _ => Ok(()),
+    }
+}
+
+/// What is told to a job that may use no agent: the rules that name its project, if there are any.
+fn none(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Reject {
+    let project = &who.identity.project.path;
+    let near = |agent: &Arc<Agent>| match who.decide(agent, &rules.in_force(agent)) {
+        Err(denied) if !denied.is_secret() => Some(format!("; {agent}: {denied}")),
+        _ => None,
+    };
+    let near: String = directory
+        .all()
+        .iter()
+        .filter_map(near)
+        .take(MAX_NEAR)
+        .collect();
+    Reject::Forbidden(format!(
+        "no agent's configuration lets this job of {project} in{near}"
+    ))
+}
+
+/// So many agents are told of.
+const MAX_NEAR: usize = 3;
+
 fn wishes(query: &str) -> Result<Wishes, Reject> {
     let mut wishes = Wishes::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(value)?;
         match name {
+            // What a template left open.
+            "context" | "ttl" | "format" if value.is_empty() => {}
             "context" => wishes.context = Some(value),
             "ttl" => wishes.lifetime = Some(ttl(&value)?),
             "format" => wishes.format = format(&value)?,
@@ -134,4 +184,43 @@ fn response(document: String, format: Format) -> Response<Bytes> {
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_words_for_people_and_json_for_programs() {
+        let of = |target: &str, accept: Option<&str>| {
+            let mut request = Request::get(target);
+            if let Some(accept) = accept {
+                request = request.header(ACCEPT, accept);
+            }
+            wants_text(&request.body(()).unwrap())
+        };
+        assert!(of("/kubeconfig", None) && of("/kubeconfig?context=a:b", Some("*/*")));
+        assert!(!of("/kubeconfig", Some("application/json")));
+        assert!(!of("/kubeconfig?ttl=1h&format=json", Some("*/*")));
+    }
+
+    #[test]
+    fn wishes_are_read_and_others_refused() {
+        let wished = wishes("context=acme%2Finfra:prod&ttl=90s&format=json").unwrap();
+        assert_eq!(wished.context.as_deref(), Some("acme/infra:prod"));
+        assert_eq!(
+            (wished.lifetime, wished.format),
+            (Some(Duration::from_secs(90)), Format::Json)
+        );
+        assert_eq!(wishes("context=&ttl=").unwrap(), Wishes::default());
+        for wrong in [
+            "contexts=a",
+            "ttl=soon",
+            "format=xml",
+            "context=%ff",
+            "context=%00",
+        ] {
+            assert!(wishes(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,184 +1,187 @@
-//! How much one job and one project may ask at a time and in a second. What already runs is never dropped.
+//! How much a job, a project, an agent and an address may ask at a time, in a second, and carry. What already runs is
+//! never dropped: requests over a limit are refused before they begin, bytes over one wait.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+pub mod address;
+mod bucket;
+pub mod config;
+pub mod pace;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use serde::{Deserialize, Serialize};
-
-use super::reject::Reject;
 use crate::authn::Authenticated;
-
-/// `limits` in the server's file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// For each job. Default: 1000 requests a second, 500 at a time.
-    pub job: Limit,
-    /// For each project, over all its jobs. Default: 5000 requests a second, 2000 at a time.
-    pub project: Limit,
-}
-
-/// A limit of zero is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// Requests that begin in a second; twice as many may come at once.
-    pub requests_per_second: u32,
-    /// Requests that run at a time, watches and upgrades included.
-    pub concurrent: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            job: Limit {
-                requests_per_second: 1000,
-                concurrent: 500,
-            },
-            project: Limit {
-                requests_per_second: 5000,
-                concurrent: 2000,
-            },
-        }
-    }
-}
+use crate::identity::AgentId;
+use crate::metrics::Metrics;
+pub use address::Addresses;
+pub use config::{Config, Limit};
+pub use pace::Pace;
+use scope::{Scope, Slot};
 
 /// Counts what runs. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct Limits {
     job: Arc<Scope>,
     project: Arc<Scope>,
+    agent: Arc<Scope>,
+    pub addresses: Addresses,
 }
 
 /// The places that a running request takes, free again when dropped.
 #[derive(Debug, Default)]
 pub struct Slots {
-    _job: Option<Slot>,
-    _project: Option<Slot>,
+    slots: [Option<Slot>; 3],
 }
 
-#[derive(Debug)]
-struct Scope {
-    what: &'static str,
-    concurrent: u32,
-    rate: Option<DefaultKeyedRateLimiter<String>>,
-    running: Mutex<HashMap<String, u32>>,
+/// Which limit a request is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Over {
+    pub kind: Kind,
+    pub bound: Bound,
+    pub value: u32,
+    pub retry_after: Duration,
 }
 
-#[derive(Debug)]
-struct Slot {
-    scope: Arc<Scope>,
-    key: String,
+/// Whose limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Job,
+    Project,
+    Agent,
+    Address,
 }
 
-/// When a place is free again nobody knows; clients ask again after this.
-const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+/// The limit of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    Rate,
+    Concurrent,
+    Bytes,
+    Connections,
+    Rejected,
+}
 
 impl Limits {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+        let scope = |kind, limit| Arc::new(Scope::new(kind, limit, metrics.clone()));
         Self {
-            job: Arc::new(Scope::new("this job", config.job)),
-            project: Arc::new(Scope::new("this job's project", config.project)),
+            job: scope(Kind::Job, config.job),
+            project: scope(Kind::Project, config.project),
+            agent: scope(Kind::Agent, config.agent),
+            addresses: Addresses::new(config.address, metrics.clone()),
         }
     }
 
-    /// Takes a place for one more request.
+    /// Takes a place for one more request, to an agent if it is to one.
     ///
     /// # Errors
-    /// The job or its project is over its rate, or has as many requests running as it may.
-    pub fn admit(&self, who: &Authenticated) -> Result<Slots, Reject> {
-        let job = who.identity.job_id.as_deref().unwrap_or(who.token.as_str());
-        let job = format!(
-            "{}/{}/{job}",
-            who.identity.provider,
-            who.identity.project.path.key()
-        );
-        let project = format!(
-            "{}/{}",
-            who.identity.provider,
-            who.identity.project.path.key()
-        );
-        self.job.check_rate(&job)?;
-        self.project.check_rate(&project)?;
-        Ok(Slots {
-            _job: Scope::take(&self.job, job)?,
-            _project: Scope::take(&self.project, project)?,
-        })
+    /// The job, its project or the agent is over its rate, or has as many requests running as it may.
+    pub fn admit(&self, who: &Authenticated, agent: Option<AgentId>) -> Result<Slots, Over> {
+        let identity = &who.identity;
+        let job = identity.job_id.as_deref().unwrap_or(who.token.as_str());
+        let project = (&identity.provider, identity.project.path.key());
+        let agent = agent.map(|agent| (&self.agent, self.agent.key(agent)));
+        let scopes = [
+            Some((&self.job, self.job.key((&project, job)))),
+            Some((&self.project, self.project.key(&project))),
+            agent,
+        ];
+        for (scope, key) in scopes.iter().flatten() {
+            scope.check_rate(*key)?;
+        }
+        let mut taken = Slots::default();
+        for (slot, scope) in taken.slots.iter_mut().zip(scopes) {
+            if let Some((scope, key)) = scope {
+                *slot = Scope::take(scope, key)?;
+            }
+        }
+        Ok(taken)
     }
 
-    /// Forgets keys that have not been seen lately.
+    /// Other limits from now on. What runs goes on.
+    pub fn change(&self, config: &Config) {
+        self.job.change(config.job);
+        self.project.change(config.project);
+        self.agent.change(config.agent);
+        self.addresses.change(config.address);
+    }
+
+    /// Forgets whoever has not been seen lately.
     pub fn sweep(&self) {
-        for scope in [&self.job, &self.project] {
-            if let Some(rate) = &scope.rate {
-                rate.retain_recent();
-            }
+        for scope in [&self.job, &self.project, &self.agent] {
+            scope.sweep();
+        }
+        self.addresses.sweep();
+    }
+}
+
+impl Slots {
+    /// For one direction of the request; none where no limit of bytes holds.
+    pub fn pace(&self) -> Option<Pace> {
+        let buckets = self.slots.iter().flatten();
+        Pace::new(buckets.filter_map(|slot| slot.bucket.clone()))
+    }
+}
+
+impl Kind {
+    /// As in metrics and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Project => "project",
+            Self::Agent => "agent",
+            Self::Address => "address",
+        }
+    }
+
+    fn whose(self) -> &'static str {
+        match self {
+            Self::Job => "this job",
+            Self::Project => "this job's project",
+            Self::Agent => "this agent, over all jobs that use it,",
+            Self::Address => "this address",
         }
     }
 }
 
-impl Scope {
-    fn new(what: &'static str, limit: Limit) -> Self {
-        let rate = NonZeroU32::new(limit.requests_per_second).map(|rate| {
-            let quota = Quota::per_second(rate)
-                .allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
-            RateLimiter::keyed(quota)
-        });
-        Self {
-            what,
-            concurrent: limit.concurrent,
-            rate,
-            running: Mutex::default(),
+impl Bound {
+    /// As in metrics and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "requests_per_second",
+            Self::Concurrent => "concurrent",
+            Self::Bytes => "bytes_per_second",
+            Self::Connections => "connections",
+            Self::Rejected => "rejected_per_second",
         }
     }
 
-    fn check_rate(&self, key: &String) -> Result<(), Reject> {
-        let Some(rate) = &self.rate else {
-            return Ok(());
-        };
-        rate.check_key(key)
-            .map_err(|early| Reject::TooManyRequests {
-                what: self.what,
-                retry_after: early.wait_time_from(DefaultClock::default().now()),
-            })
-    }
-
-    fn take(scope: &Arc<Self>, key: String) -> Result<Option<Slot>, Reject> {
-        if scope.concurrent == 0 {
-            return Ok(None);
+    fn what(self) -> &'static str {
+        match self {
+            Self::Rate => "requests begun a second",
+            Self::Concurrent => "requests at a time",
+            Self::Bytes => "bytes a second",
+            Self::Connections => "connections without a good credential",
+            Self::Rejected => "rejected credentials a second",
         }
-        let mut running = scope.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = running.entry(key.clone()).or_insert(0);
-        if *count >= scope.concurrent {
-            return Err(Reject::TooManyRequests {
-                what: scope.what,
-                retry_after: CONCURRENCY_RETRY,
-            });
-        }
-        *count += 1;
-        drop(running);
-        Ok(Some(Slot {
-            scope: Arc::clone(scope),
-            key,
-        }))
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut running = self
-            .scope
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = running.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                running.remove(&self.key);
-            }
-        }
+/// `this job has reached its limit of 500 requests at a time (limits.job.concurrent)`.
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, bound) = (self.kind, self.bound);
+        write!(
+            f,
+            "{} has reached its limit of {} {} (limits.{}.{} in the server's configuration)",
+            kind.whose(),
+            self.value,
+            bound.what(),
+            kind.name(),
+            bound.name()
+        )
     }
 }

@@ -1,13 +1,14 @@
 //! Running requests: judged again when rules, tokens or agents change; those that lost their permit are cut.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ci_tunnel::protocol::code::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Permit;
 use crate::authn::Authenticated;
-use crate::identity::Agent;
+use crate::identity::{Agent, AgentId};
 use crate::metrics::{Metrics, ReasonLabels};
 
 /// The requests that run now. Clones share it.
@@ -25,7 +26,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    requests: HashMap<u64, Arc<Request>>,
+    /// By agent, since most changes concern one; no agent is there without a request.
+    agents: HashMap<AgentId, HashMap<u64, Arc<Request>>>,
 }
 
 /// What a running request stands on.
@@ -34,14 +36,22 @@ pub struct Request {
     pub who: Arc<Authenticated>,
     pub agent: Arc<Agent>,
     pub permit: Permit,
+    /// The agent's session that carries it, once one does.
+    session: OnceLock<u64>,
     cut: CancellationToken,
     why: OnceLock<Why>,
+    flow: OnceLock<Weak<dyn Cut>>,
+}
+
+/// What has to be ended when a request is cut, whether its client reads on or not.
+pub trait Cut: std::fmt::Debug + Send + Sync {
+    fn cut(&self, why: &Why);
 }
 
 /// Why a request was cut.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// For metrics.
+    /// For metrics and the audit.
     pub label: &'static str,
     /// For people.
     pub message: String,
@@ -57,6 +67,11 @@ pub struct Guard {
 
 /// The label of requests that are cut because this server ends.
 pub const RESTARTING: &str = "restarting";
+/// The label of requests that are cut because their agent was deleted.
+pub const AGENT_DELETED: &str = "agent_deleted";
+/// The label of requests that are cut because the agent token of the session that carries them is void. Their jobs may
+/// ask again.
+pub const AGENT_TOKEN: &str = "agent_token";
 
 impl Live {
     pub fn new(metrics: Metrics) -> Self {
@@ -75,13 +90,16 @@ impl Live {
             who,
             agent,
             permit,
+            session: OnceLock::new(),
             cut: CancellationToken::new(),
             why: OnceLock::new(),
+            flow: OnceLock::new(),
         });
         let mut running = self.running();
         let number = running.next;
         running.next += 1;
-        running.requests.insert(number, Arc::clone(&request));
+        let of_agent = running.agents.entry(request.agent.id).or_default();
+        of_agent.insert(number, Arc::clone(&request));
         drop(running);
         self.shared.metrics.requests_running.inc();
         Guard {
@@ -91,37 +109,62 @@ impl Live {
         }
     }
 
-    /// Cuts every request that `judge` finds a reason for.
-    pub fn judge(&self, judge: impl Fn(&Request) -> Option<Why>) {
-        let requests: Vec<_> = self.running().requests.values().cloned().collect();
-        for request in requests {
-            if let Some(why) = judge(&request) {
-                self.cut(&request, why);
-            }
-        }
+    /// The requests to agents that `wanted` says yes to; it is asked once an agent.
+    pub fn of_agents(&self, wanted: impl Fn(&Agent) -> bool) -> Vec<Arc<Request>> {
+        let running = self.running();
+        let agents = running.agents.values();
+        let concerned = agents.filter(|requests| {
+            let mut requests = requests.values();
+            requests.next().is_some_and(|any| wanted(&any.agent))
+        });
+        concerned.flat_map(HashMap::values).cloned().collect()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Request>> {
+        self.of_agents(|_| true)
+    }
+
+    /// Cuts what one session of an agent carries; how many requests that were.
+    pub fn cut_session(&self, agent: AgentId, session: u64, why: &Why) -> usize {
+        let requests = self.of_agents(|running| running.id == agent);
+        let carried = |request: &Request| request.session.get() == Some(&session);
+        self.cut_those(requests, carried, why)
     }
 
     /// Cuts every request, because this server ends.
     pub fn cut_all(&self) {
-        let message = "this server is shutting down";
-        self.judge(|_| {
-            Some(Why {
-                label: RESTARTING,
-                message: message.to_owned(),
-            })
-        });
+        let why = Why {
+            label: RESTARTING,
+            message: "this server is shutting down".to_owned(),
+        };
+        self.cut_those(self.all(), |_| true, &why);
     }
 
-    fn cut(&self, request: &Request, why: Why) {
-        let label = why.label;
-        if request.why.set(why).is_ok() {
-            self.shared
-                .metrics
-                .cuts
-                .get_or_create(&ReasonLabels { reason: label })
-                .inc();
-            request.cut.cancel();
+    /// Ends one request; false if it was cut before.
+    pub fn cut(&self, request: &Request, why: Why) -> bool {
+        let label = ReasonLabels { reason: why.label };
+        if request.why.set(why).is_err() {
+            return false;
         }
+        self.shared.metrics.cuts.get_or_create(&label).inc();
+        request.cut.cancel();
+        let flow = request.flow.get().and_then(Weak::upgrade);
+        if let (Some(flow), Some(why)) = (flow, request.why.get()) {
+            flow.cut(why);
+        }
+        true
+    }
+
+    fn cut_those(
+        &self,
+        requests: Vec<Arc<Request>>,
+        which: impl Fn(&Request) -> bool,
+        why: &Why,
+    ) -> usize {
+        let concerned = requests.iter().filter(|request| which(request));
+        concerned
+            .filter(|request| self.cut(request, why.clone()))
+            .count()
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -132,25 +175,59 @@ impl Live {
     }
 }
 
-impl Guard {
-    pub fn request(&self) -> &Request {
-        &self.request
+impl Why {
+    /// What the agent is told, and the audit.
+    pub fn code(&self) -> Code {
+        match self.label {
+            RESTARTING => Code::Restarting,
+            AGENT_DELETED => Code::AgentDeleted,
+            AGENT_TOKEN => Code::TokenRejected,
+            _ => Code::PermitLost,
+        }
+    }
+}
+
+impl Request {
+    /// The agent's session that carries the request from now on.
+    pub fn carried_by(&self, session: u64) {
+        // A request is routed once.
+        let _ = self.session.set(session);
+    }
+
+    /// What to end when the request is cut.
+    pub fn ends(&self, flow: Weak<dyn Cut>) {
+        // A request has one answer.
+        let _ = self.flow.set(flow);
     }
 
     /// Completes when the request is cut.
     pub fn cut(&self) -> CancellationToken {
-        self.request.cut.clone()
+        self.cut.clone()
     }
 
     /// Why it was cut, once it was.
     pub fn why(&self) -> Option<Why> {
-        self.request.why.get().cloned()
+        self.why.get().cloned()
+    }
+}
+
+impl Guard {
+    pub fn request(&self) -> &Arc<Request> {
+        &self.request
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.live.running().requests.remove(&self.number);
+        let agent = self.request.agent.id;
+        let mut running = self.live.running();
+        if let Some(requests) = running.agents.get_mut(&agent) {
+            requests.remove(&self.number);
+            if requests.is_empty() {
+                running.agents.remove(&agent);
+            }
+        }
+        drop(running);
         self.live.shared.metrics.requests_running.dec();
     }
 }

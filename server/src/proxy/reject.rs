@@ -8,8 +8,11 @@ use ci_tunnel::protocol::head::{Cause, Failure};
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
+use super::limits::Over;
+use super::live::Why;
 use crate::access::Denied;
 use crate::authn;
+use crate::identity::Agent;
 
 /// Why a request is not carried. The message of each is for the person who made the request.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +26,9 @@ pub enum Reject {
     /// The same for an agent that does not exist and one that the job may not use.
     #[error("this job may not use agent {agent}: {denied}")]
     Denied { agent: String, denied: Denied },
-    #[error("this job may not use agent {agent}: no rule of its configuration allows it")]
+    #[error(
+        "this job may not use agent {agent}: no rule of its configuration allows it, or there is no such agent here"
+    )]
     NoAgent { agent: String },
     #[error(
         "impersonation (kubectl --as) is allowed only where the agent's configuration says `access_as: agent`; \
@@ -32,11 +37,8 @@ pub enum Reject {
     ImpersonationNotAllowed { identity: String },
     #[error("{0}")]
     Forbidden(String),
-    #[error("too many requests: {what}; try again in {}s", retry_after.as_secs().max(1))]
-    TooManyRequests {
-        what: &'static str,
-        retry_after: Duration,
-    },
+    #[error("too many requests: {0}; try again in {secs}s", secs = seconds(.0.retry_after))]
+    TooManyRequests(Over),
     #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
     AgentAway {
         agent: String,
@@ -55,8 +57,12 @@ pub enum Reject {
     AgentBroken { agent: String },
     #[error("no answer from the API server of agent {agent} within {}s", after.as_secs())]
     NoAnswer { agent: String, after: Duration },
-    #[error("this request was ended: {0}")]
-    Cut(String),
+    #[error(
+        "nothing behind agent {agent} took any more of the request's body for too long (timeouts.stalled_upload)"
+    )]
+    StalledUpload { agent: String },
+    #[error("this request was ended: {}", .0.message)]
+    Cut(Why),
     #[error("this server is shutting down; try again")]
     ShuttingDown,
     /// Sent already, and not safe to repeat.
@@ -76,6 +82,20 @@ struct Form {
 }
 
 impl Reject {
+    /// A denial by the rules. One whose rules do not name the job's project is told as an agent that does not exist.
+    pub fn denied(agent: &Agent, denied: Denied) -> Self {
+        if denied.is_secret() {
+            Self::NoAgent {
+                agent: agent.id.to_string(),
+            }
+        } else {
+            Self::Denied {
+                agent: agent.to_string(),
+                denied,
+            }
+        }
+    }
+
     /// The name in metrics and audit.
     pub fn label(&self) -> &'static str {
         self.form().label
@@ -88,9 +108,7 @@ impl Reject {
     /// The refusal as a response: a `Status`, or only its words `as_text`.
     pub fn response(&self, request_id: &str, as_text: bool) -> Response<Bytes> {
         let form = self.form();
-        let retry_after = form
-            .retry_after
-            .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
+        let retry_after = form.retry_after.map(seconds);
         let mut status =
             kube::Status::new(form.code, format!("ci-tunnel: {self}")).request_id(request_id);
         if let Some(seconds) = retry_after {
@@ -109,7 +127,7 @@ impl Reject {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
-            Self::Unauthenticated(_) => {
+            Self::Unauthenticated(_) if form.code == StatusCode::UNAUTHORIZED => {
                 headers.insert(
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"ci-tunnel\""),
@@ -140,14 +158,21 @@ impl Reject {
             Self::HeadTooLong { .. } => {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
-            Self::Unauthenticated(_) => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            // The credential may be good: nobody could be asked.
+            Self::Unauthenticated(error) => match error.retry_after() {
+                Some(retry_after) => Form {
+                    retry_after: Some(retry_after),
+                    ..again("authn_unavailable")
+                },
+                None => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
+            },
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
-            Self::TooManyRequests { retry_after, .. } => Form {
+            Self::TooManyRequests(over) => Form {
                 code: StatusCode::TOO_MANY_REQUESTS,
                 label: "too_many_requests",
-                retry_after: Some(*retry_after),
+                retry_after: Some(over.retry_after),
             },
             Self::AgentAway { .. } => again("agent_away"),
             Self::NoStream { .. } => again("no_stream"),
@@ -157,6 +182,7 @@ impl Reject {
             Self::AgentLost { safe: false, .. } => form(StatusCode::BAD_GATEWAY, "agent_lost"),
             Self::AgentBroken { .. } => form(StatusCode::BAD_GATEWAY, "agent_broken"),
             Self::NoAnswer { .. } => form(StatusCode::GATEWAY_TIMEOUT, "no_answer"),
+            Self::StalledUpload { .. } => form(StatusCode::GATEWAY_TIMEOUT, "stalled_upload"),
             Self::Cut(_) => form(StatusCode::FORBIDDEN, "cut"),
             Self::ShuttingDown => again("shutting_down"),
             Self::CutByRestart => form(StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
@@ -182,6 +208,12 @@ fn agent_failure(cause: Cause) -> Form {
         label,
         retry_after,
     }
+}
+
+/// Whole seconds, so that whoever waits for them does not come too early.
+fn seconds(after: Duration) -> u32 {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
 fn away_since(since: Option<SystemTime>) -> String {

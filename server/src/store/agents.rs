@@ -64,6 +64,27 @@ impl Store {
         }
     }
 
+    /// Registers an agent under the id that another system gave it.
+    ///
+    /// # Errors
+    /// There is one of that name already, the id is or was another's, or the store fails.
+    pub async fn create_agent_with_id(&self, agent: &Agent, now: SystemTime) -> Result<(), Error> {
+        if !(1..=MAX_GIVEN_ID).contains(&agent.id.0) {
+            return Err(Error::AgentIdRange(agent.id.0));
+        }
+        if self.backend.insert_agent_with_id(agent, now).await? {
+            self.changed().await;
+            return Ok(());
+        }
+        match self.agent_named(&agent.project, &agent.name).await? {
+            Some(Registration { agent, .. }) => Err(Error::AgentExists {
+                agent: agent.to_string(),
+                id: agent.id.0,
+            }),
+            None => Err(Error::AgentIdTaken(agent.id.0)),
+        }
+    }
+
     /// All agents, by id.
     ///
     /// # Errors
@@ -188,3 +209,6 @@ impl Store {
         found.ok_or(Refusal::Unknown)?.valid_at(now)
     }
 }
+
+/// The largest id that can be given: what JSON and shells carry without loss, with room for ids after it.
+const MAX_GIVEN_ID: u64 = 1 << 52;

@@ -21,6 +21,8 @@ pub struct AgentTokenId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub agent: Agent,
+    /// The id was given at registration: another system knows the same agent by it.
+    pub id_given: bool,
     pub created_at: SystemTime,
 }
 
@@ -82,6 +84,8 @@ pub(super) trait Agents {
         name: &'a AgentName,
         now: SystemTime,
     ) -> Answer<'a, Option<AgentId>>;
+    /// False when the project has an agent of that name, or another agent has or had the id.
+    fn insert_agent_with_id<'a>(&'a self, agent: &'a Agent, now: SystemTime) -> Answer<'a, bool>;
     /// By id.
     fn agents(&self) -> Answer<'_, Vec<Registration>>;
     fn agent(&self, id: AgentId) -> Answer<'_, Option<Registration>>;

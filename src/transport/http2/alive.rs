@@ -45,6 +45,7 @@ impl Alive {
         }
         Closed {
             code: Code::Deadline,
+            said: false,
             reason: format!("nothing came from the peer for {} s", limit.as_secs_f64()),
         }
     }

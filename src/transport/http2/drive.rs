@@ -135,6 +135,7 @@ async fn hear(receiver: &mut Receiver) -> Result<Closed, Error> {
             return Ok(Closed {
                 code: close.code,
                 reason: close.reason,
+                said: true,
             });
         }
     }

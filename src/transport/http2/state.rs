@@ -89,6 +89,7 @@ impl State {
             self.end(Closed {
                 code: Code::Done,
                 reason: "closed by this side".to_owned(),
+                said: false,
             });
         }
     }
@@ -142,15 +143,18 @@ impl State {
             Some(error) if error.is_go_away() => Closed {
                 code: error.reason().map_or(Code::Protocol, code::code),
                 reason: format!("HTTP/2: {error}"),
+                said: false,
             },
             Some(error) if !error.is_io() => Closed {
                 code: Code::Protocol,
                 reason: format!("HTTP/2: {error}"),
+                said: false,
             },
             // Without a word the peer's process ends, not its program: it starts anew, most likely.
             Some(error) => Closed {
                 code: Code::Restarting,
                 reason: error.to_string(),
+                said: false,
             },
             None => gone(),
         })
@@ -173,5 +177,6 @@ fn gone() -> Closed {
     Closed {
         code: Code::Restarting,
         reason: "the peer closed the TCP connection".to_owned(),
+        said: false,
     }
 }

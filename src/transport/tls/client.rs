@@ -1,6 +1,6 @@
 //! How a client knows the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
@@ -46,6 +46,30 @@ pub fn client_config(trust: &Trust, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>,
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = protocols(alpn);
     Ok(Arc::new(config))
+}
+
+/// The configuration of a client of the web, where servers may have no TLS 1.3 yet: trusts the authorities of this
+/// system and, when it is given, those in the PEM file `also`.
+///
+/// # Errors
+/// The file can not be read or holds no certificate; or no authority is known at all.
+pub fn web_client_config(also: Option<&Path>, alpn: &[&[u8]]) -> Result<ClientConfig, Error> {
+    let mut roots = match (system_roots(), also) {
+        // The file alone may be meant.
+        (Err(_), Some(_)) => RootCertStore::empty(),
+        (roots, _) => roots?,
+    };
+    if let Some(file) = also {
+        for certificate in pem::certificates(file, &pem::read(file)?)? {
+            roots.add(certificate)?;
+        }
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols(alpn);
+    Ok(config)
 }
 
 fn system_roots() -> Result<RootCertStore, Error> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::installed::{AGENT, Installed, refusal};
 
 #[tokio::test]
-async fn a_kubeconfig_has_namespace_and_no_current_context_unless_asked() -> Result<()> {
+async fn a_kubeconfig_has_namespace_and_the_only_context_as_the_current_one() -> Result<()> {
     let Some(installed) = Installed::get("contexts").await else {
         return Ok(());
     };
@@ -24,7 +24,7 @@ async fn a_kubeconfig_has_namespace_and_no_current_context_unless_asked() -> Res
         Ok(serde_json::from_slice(response.body())?)
     };
     let without = ask("").await?;
-    assert!(without.get("current-context").is_none(), "{without}");
+    assert_eq!(without["current-context"], AGENT);
     assert_eq!(
         without["contexts"][0]["context"]["namespace"],
         "plain-things"
@@ -44,9 +44,8 @@ async fn a_kubeconfig_has_namespace_and_no_current_context_unless_asked() -> Res
             .await?,
         format!("{AGENT}\n")
     );
-    let text = refusal(&kubectl, &["config", "current-context"]).await?;
-    assert!(text.contains("current-context is not set"), "{text}");
-    kubectl.run(["config", "use-context", AGENT]).await?;
+    let current = kubectl.run(["config", "current-context"]).await?;
+    assert_eq!(current.trim(), AGENT);
     let text = refusal(&kubectl, &["get", "pods"]).await?;
     assert!(text.contains("in the namespace \"plain-things\""), "{text}");
 

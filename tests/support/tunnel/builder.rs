@@ -18,6 +18,7 @@ pub struct Builder<'a> {
     server_yaml: String,
     agent_yaml: String,
     agents: Vec<(String, String)>,
+    ids: Vec<(String, u64)>,
     upstream: Upstream<'a>,
     do_not_wait: bool,
     relay: Option<&'a Relay>,
@@ -41,7 +42,7 @@ struct Told {
 }
 
 impl<'a> Builder<'a> {
-    /// Keys of `server.yaml` over those that every tunnel has.
+    /// Keys of `server.yaml` over those that every tunnel has. `$REPOSITORIES` in it is the directory of the agents' files.
     #[must_use]
     pub fn server_yaml(mut self, yaml: &str) -> Self {
         yaml.clone_into(&mut self.server_yaml);
@@ -59,6 +60,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn agent(mut self, name: &str, config: &str) -> Self {
         self.agents.push((name.to_owned(), config.to_owned()));
+        self
+    }
+
+    /// The agent of this name is registered under this id.
+    #[must_use]
+    pub fn id(mut self, name: &str, id: u64) -> Self {
+        self.ids.push((name.to_owned(), id));
         self
     }
 
@@ -147,7 +155,10 @@ impl<'a> Builder<'a> {
         if !self.agents.is_empty() {
             let told = self.tell_upstream(&tunnel.folder).await?;
             for (name, _) in &self.agents {
-                tunnel.add(name, &told, &self.agent_yaml).await?;
+                let id = self.ids.iter().find(|(of, _)| of == name);
+                tunnel
+                    .add(name, id.map(|(_, id)| *id), &told, &self.agent_yaml)
+                    .await?;
             }
         }
         if !self.do_not_wait {
@@ -218,9 +229,11 @@ async fn start_server(
 
 impl Tunnel {
     /// Registers an agent and starts it.
-    async fn add(&mut self, name: &str, told: &Told, extra: &str) -> Result<()> {
-        let created: Value =
-            serde_json::from_str(&self.cli(&["agent", "create", "--json", name]).await?)?;
+    async fn add(&mut self, name: &str, id: Option<u64>, told: &Told, extra: &str) -> Result<()> {
+        let id = id.map(|id| format!("--id={id}"));
+        let mut create = vec!["agent", "create", "--json", name];
+        create.extend(id.as_deref());
+        let created: Value = serde_json::from_str(&self.cli(&create).await?)?;
         let text = |key: &str| {
             let text = created[key].as_str();
             text.with_context(|| format!("`agent create` prints no {key}"))

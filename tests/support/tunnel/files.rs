@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -43,9 +43,21 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
         "log": {"format": "json"},
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
-    merge(&mut file, extra).context("the test's server_yaml")?;
+    // Lists are replaced whole, so whoever says more of the repository names its directory.
+    let directory = folder.path(REPOSITORIES).display().to_string();
+    let extra = extra.replace("$REPOSITORIES", &directory);
+    merge(&mut file, &extra).context("the test's server_yaml")?;
     let text = serde_yaml::to_string(&file)?;
     folder.write(SERVER_YAML, &text).map(drop)
+}
+
+/// Puts keys over those of the server's file.
+pub(super) fn change_server_yaml(folder: &Folder, extra: &str) -> Result<()> {
+    let path = folder.path(SERVER_YAML);
+    let text = fs::read_to_string(&path).context("the server's file")?;
+    let mut file: Value = serde_yaml::from_str(&text)?;
+    merge(&mut file, extra)?;
+    replace(&path, &serde_yaml::to_string(&file)?)
 }
 
 /// Puts the keys of a YAML text over those of `file`, level by level.
@@ -105,8 +117,31 @@ pub(super) fn emptied(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Runs the server's command line.
+/// Runs the server's command line, which must end well.
 pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<String> {
+    let output = output(program, folder, arguments).await?;
+    ensure!(
+        output.status.success(),
+        "ci-tunnel-server {}: {}\n{}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs the server's command line; its exit code and what it printed.
+pub(super) async fn cli_ran(
+    program: &Path,
+    folder: &Folder,
+    arguments: &[&str],
+) -> Result<(Option<i32>, String)> {
+    let output = output(program, folder, arguments).await?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8(text)?))
+}
+
+async fn output(program: &Path, folder: &Folder, arguments: &[&str]) -> Result<Output> {
     let what = format!("ci-tunnel-server {}", arguments.join(" "));
     let mut command = Command::new(program);
     command
@@ -116,16 +151,7 @@ pub(super) async fn cli(program: &Path, folder: &Folder, arguments: &[&str]) -> 
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = within(&what, command.output())
-        .await?
-        .context(what.clone())?;
-    ensure!(
-        output.status.success(),
-        "{what}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
+    within(&what, command.output()).await?.context(what.clone())
 }
 
 /// Where the server says that it listens.

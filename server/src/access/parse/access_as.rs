@@ -6,7 +6,7 @@ use ci_tunnel::protocol::identity::{MAX_VALUE, MAX_VALUES};
 use crate::access::impersonate::{Source, Templates};
 use crate::access::template::Template;
 
-pub(super) fn access_as(place: &Place<'_>) -> Result<Source, Invalid> {
+pub(in crate::access) fn access_as(place: &Place<'_>) -> Result<Source, Invalid> {
     const KNOWN: &[&str] = &["agent", "ci_job", "ci_user", "impersonate"];
     let entries = place.entries()?;
     let Some((key, value)) = entries.first() else {

@@ -175,7 +175,6 @@ async fn another_type() {
 async fn another_issuer_or_audience() {
     let authenticator = authenticator().await;
     for (name, value) in [
-        ("iss", json!("https://gitlab.example")),
         ("iss", json!(["ci-tunnel"])),
         ("aud", json!("ci-tunnel")),
         ("aud", json!("ci-tunnel/job ")),
@@ -191,6 +190,14 @@ async fn another_issuer_or_audience() {
             Error::Unknown,
             "{name}: {value}"
         );
+    }
+    for issuer in ["https://gitlab.example", "Ci-tunnel", "ci-tunnel "] {
+        let forge = Forge::job(&authenticator).await.with("iss", issuer);
+        let token = forge.signed();
+        for token in [token, forge.header("typ", "JWT").signed()] {
+            let error = refusal(&authenticator, &token).await;
+            assert!(matches!(error, Error::IdToken(_)), "{issuer}: {error}");
+        }
     }
 }
 

@@ -68,7 +68,7 @@ async fn what_exists_or_does_not_is_said_with_what_to_do() {
         ),
         (
             "show acme/infra:dev",
-            "no agent acme/infra:dev: see `agent list`",
+            "no agent acme/infra:dev: is it acme/infra:prod? See `agent list`",
         ),
         ("delete 9", "no agent 9: see `agent list`"),
         ("token create 9", "no agent 9"),

@@ -8,9 +8,9 @@ use crate::store::backend::{Agents, Answer};
 use crate::store::time::{from_seconds, to_seconds};
 use crate::store::{Error, Registration};
 
-const SELECT: &str = "SELECT id, project, name, created_at FROM agents";
+const SELECT: &str = "SELECT id, project, name, id_given, created_at FROM agents";
 
-type Row = (i64, String, String, i64);
+type Row = (i64, String, String, bool, i64);
 
 impl Agents for Sqlite {
     fn insert_agent<'a>(
@@ -32,6 +32,22 @@ impl Agents for Sqlite {
                 return Ok(None);
             }
             Ok(Some(AgentId(self.unsigned(done.last_insert_rowid())?)))
+        })
+    }
+
+    fn insert_agent_with_id<'a>(&'a self, agent: &'a Agent, now: SystemTime) -> Answer<'a, bool> {
+        Box::pin(async move {
+            // One statement, so that nobody takes the id between the question and the row.
+            let insert = "INSERT INTO agents (id, project, project_key, name, id_given, created_at) \
+                          SELECT ?1, ?2, ?3, ?4, 1, ?5 WHERE NOT EXISTS (SELECT 1 FROM agent_ids WHERE id = ?1 AND \
+                          (project_key IS NULL OR project_key <> ?3 OR name <> ?4)) ON CONFLICT DO NOTHING";
+            let insert = sqlx::query(insert)
+                .bind(key(agent.id.0))
+                .bind(agent.project.as_str())
+                .bind(agent.project.key())
+                .bind(agent.name.as_str())
+                .bind(to_seconds(now));
+            Ok(self.write(insert).await?.rows_affected() > 0)
         })
     }
 
@@ -77,7 +93,10 @@ impl Agents for Sqlite {
 }
 
 impl Sqlite {
-    fn registration(&self, (id, project, name, created_at): Row) -> Result<Registration, Error> {
+    fn registration(
+        &self,
+        (id, project, name, id_given, created_at): Row,
+    ) -> Result<Registration, Error> {
         let damaged = || self.damaged(format!("the row of agent {id}"));
         let agent = Agent {
             id: AgentId(self.unsigned(id)?),
@@ -86,6 +105,7 @@ impl Sqlite {
         };
         Ok(Registration {
             agent,
+            id_given,
             created_at: from_seconds(created_at),
         })
     }

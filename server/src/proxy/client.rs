@@ -1,0 +1,63 @@
+//! One connection of a client: where it comes from, and whether it has shown a good credential.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::limits::Addresses;
+use super::limits::address::Place;
+use super::reject::Reject;
+
+/// What outlives a request on its connection.
+#[derive(Debug)]
+pub struct Client {
+    pub address: SocketAddr,
+    addresses: Addresses,
+    known: AtomicBool,
+    /// Among the connections of its address that have not shown a good credential.
+    place: Mutex<Option<Place>>,
+}
+
+impl Client {
+    /// `None` when its address has as many connections without a good credential as it may.
+    pub fn new(address: SocketAddr, addresses: &Addresses) -> Option<Self> {
+        let place = addresses.enter(address.ip())?;
+        Some(Self {
+            address,
+            addresses: addresses.clone(),
+            known: AtomicBool::new(false),
+            place: Mutex::new(Some(place)),
+        })
+    }
+
+    /// Whether it has shown a good credential.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// Whether a credential from here may be looked at.
+    ///
+    /// # Errors
+    /// It has shown none that was good, and too many from its address were rejected just now.
+    pub fn may_show_credential(&self) -> Result<(), Reject> {
+        if !self.is_known() {
+            self.addresses.check(self.address.ip())?;
+        }
+        Ok(())
+    }
+
+    /// It has shown a good credential.
+    pub fn authenticated(&self) {
+        if !self.known.swap(true, Ordering::Relaxed) {
+            let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+            place.take();
+        }
+    }
+
+    /// It has shown one that is not.
+    pub fn rejected(&self) {
+        if !self.is_known() {
+            self.addresses.rejected(self.address.ip());
+        }
+    }
+}
