@@ -20,8 +20,8 @@ pub struct Metrics {
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
     pub limited: Family<LimitLabels, Counter>,
-    pub agent_sessions: Gauge,
-    pub agent_admissions: Family<ReasonLabels, Counter>,
+    pub agent_sessions: Family<TransportLabels, Gauge>,
+    pub agent_admissions: Family<AdmissionLabels, Counter>,
     pub client_connections: Gauge,
     pub client_connections_failed: Family<ReasonLabels, Counter>,
     pub routing_retries: Counter,
@@ -47,6 +47,18 @@ pub struct RequestLabels {
 pub struct DirectionLabels {
     /// `up` (from the job) or `down` (to the job).
     pub direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabels {
+    /// `quic` or `http2`.
+    pub transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AdmissionLabels {
+    pub reason: &'static str,
+    pub transport: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,7 +111,7 @@ impl Metrics {
             refusals: Family::default(),
             cuts: Family::default(),
             limited: Family::default(),
-            agent_sessions: Gauge::default(),
+            agent_sessions: Family::default(),
             agent_admissions: Family::default(),
             client_connections: Gauge::default(),
             client_connections_failed: Family::default(),

@@ -9,7 +9,7 @@ use super::site::{
     Form, OTHER, PROJECT, SECRET, SIGNING_TOKEN, SOON, get, host, https, post, push, ready,
     wait_revision,
 };
-use crate::faults::watching::Watching;
+use crate::faults::Watching;
 use crate::rig::{CONFIG, Rig};
 
 #[tokio::test]
