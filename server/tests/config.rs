@@ -22,10 +22,6 @@ fn example() -> String {
 #[test]
 fn the_example_is_the_defaults() {
     let config = Config::load(Some(&repository("docs/examples/server.yaml"))).unwrap();
-    let config = Config {
-        file: None,
-        ..config
-    };
     let default = Config::load(None).unwrap();
     assert_eq!(format!("{config:#?}"), format!("{default:#?}"));
 }
