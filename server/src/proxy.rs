@@ -16,6 +16,7 @@ pub mod live;
 pub mod reject;
 pub mod request;
 pub mod upgrade;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ pub struct Proxy {
     pub authenticator: Arc<Authenticator>,
     pub directory: Directory,
     pub rules: watch::Receiver<Arc<Snapshot>>,
+    pub webhooks: webhook::Endpoint,
     pub router: Router,
     pub limits: Limits,
     pub live: Live,
@@ -107,15 +109,23 @@ impl Proxy {
             Err(Reject::AuditUnavailable)
         } else if for_kubeconfig {
             kubeconfig::answer(&self, &request, &client, &mut record).await
+        } else if self
+            .webhooks
+            .is_asked(&request, &self.config.url_path_prefix)
+        {
+            self.webhooks.answer(request, &client, &mut record).await
         } else {
             match self.carry(request, &client, &mut record).await {
                 Ok(carried) => return carried.finish(record),
                 Err(reject) => Err(reject),
             }
         };
-        if let Err(Reject::Unauthenticated(error)) = &answer
-            && error.retry_after().is_none()
-        {
+        let is_strange = match &answer {
+            Err(Reject::Unauthenticated(error)) => error.retry_after().is_none(),
+            Err(Reject::Unsigned(_)) => true,
+            _ => false,
+        };
+        if is_strange {
             client.rejected();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
