@@ -42,6 +42,7 @@ struct SessionStatus {
     id: u64,
     since: Option<Timestamp>,
     peer: String,
+    transport: &'static str,
     version: String,
     pod: Option<String>,
     kubernetes_version: Option<String>,
@@ -56,6 +57,8 @@ struct SessionStatus {
 struct ConfigurationStatus {
     file: String,
     revision: String,
+    commit: Option<String>,
+    provider: Option<String>,
     problem: Option<String>,
     warnings: Vec<String>,
 }
@@ -96,6 +99,8 @@ impl Status {
                 .map(|rules| ConfigurationStatus {
                     file: rules.file.display().to_string(),
                     revision: rules.revision.clone(),
+                    commit: rules.commit.clone(),
+                    provider: rules.provider.clone(),
                     problem: rules.problem.clone(),
                     warnings: rules.rules.warnings().to_vec(),
                 });
@@ -115,6 +120,7 @@ fn session_status(session: &Session) -> SessionStatus {
         id: session.id,
         since: timestamp(session.since),
         peer: session.remote_address().to_string(),
+        transport: session.connection().transport().name(),
         version: session.hello.version.clone(),
         pod: session.hello.pod.clone(),
         kubernetes_version: session.hello.kubernetes_version.clone(),

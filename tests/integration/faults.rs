@@ -6,3 +6,5 @@ mod disks;
 mod permits;
 mod server;
 mod watching;
+
+pub use watching::Watching;

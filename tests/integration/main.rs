@@ -19,4 +19,6 @@ mod judged;
 mod limits;
 mod oidc;
 mod refusals;
+mod repositories;
 mod rig;
+mod transport;
