@@ -28,6 +28,7 @@ pub struct Metrics {
     pub audit_lost: Counter,
     pub configuration_problems: Gauge,
     pub configuration_files: Gauge,
+    pub job_token_asks: Family<ReasonLabels, Counter>,
     pub oidc_fetches: Family<FetchLabels, Counter>,
     pub oidc_keys: Family<ProviderLabels, Gauge>,
     pub oidc_keys_fetched: Family<ProviderLabels, Gauge>,
@@ -91,6 +92,7 @@ impl Metrics {
             audit_lost: Counter::default(),
             configuration_problems: Gauge::default(),
             configuration_files: Gauge::default(),
+            job_token_asks: Family::default(),
             oidc_fetches: Family::default(),
             oidc_keys: Family::default(),
             oidc_keys_fetched: Family::default(),
@@ -163,6 +165,8 @@ impl Metrics {
     }
 
     fn register_providers(&self, registry: &mut Registry) {
+        let asks = "Times that GitLab was to be asked about a job token, by what came of it";
+        registry.register("job_token_asks", asks, self.job_token_asks.clone());
         let fetches = "Times that a provider's keys were fetched";
         registry.register("oidc_key_fetches", fetches, self.oidc_fetches.clone());
         let keys = "Keys of a provider that can verify its ID tokens";
