@@ -116,6 +116,9 @@ impl Authenticator {
     /// # Errors
     /// A provider's settings can not be used, as a `ca_file` that is not there. That a provider is away is no error.
     pub fn start(&self, metrics: &Metrics) -> Result<(), StartError> {
+        if let Some(job_tokens) = &self.job_tokens {
+            job_tokens.count_in(metrics);
+        }
         self.issuers.start(metrics)
     }
 

@@ -31,6 +31,7 @@ pub struct Metrics {
     pub configuration_fetches: Family<LookLabels, Counter>,
     pub configuration_fetched: Family<RepositoryLabels, Gauge>,
     pub configuration_failing: Family<RepositoryLabels, Gauge>,
+    pub job_token_asks: Family<ReasonLabels, Counter>,
     pub oidc_fetches: Family<FetchLabels, Counter>,
     pub oidc_keys: Family<ProviderLabels, Gauge>,
     pub oidc_keys_fetched: Family<ProviderLabels, Gauge>,
@@ -122,6 +123,7 @@ impl Metrics {
             configuration_fetches: Family::default(),
             configuration_fetched: Family::default(),
             configuration_failing: Family::default(),
+            job_token_asks: Family::default(),
             oidc_fetches: Family::default(),
             oidc_keys: Family::default(),
             oidc_keys_fetched: Family::default(),
@@ -217,6 +219,8 @@ impl Metrics {
     }
 
     fn register_providers(&self, registry: &mut Registry) {
+        let asks = "Times that GitLab was to be asked about a job token, by what came of it";
+        registry.register("job_token_asks", asks, self.job_token_asks.clone());
         let fetches = "Times that a provider's keys were fetched";
         registry.register("oidc_key_fetches", fetches, self.oidc_fetches.clone());
         let keys = "Keys of a provider that can verify its ID tokens";

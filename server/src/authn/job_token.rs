@@ -22,11 +22,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use ci_tunnel::config::value::Secret;
+use tokio::time::timeout;
 
 use super::cache::Cache;
 use super::revocations::Revocations;
 use super::{Authenticated, Error, JobCredential, TokenId, UNKNOWN_END, http, provider};
 use crate::access::{Authorize, Grant, Granted, Listed};
+use crate::metrics::Metrics;
 use crate::store::Store;
 use answer::Allowed;
 use asks::Asks;
@@ -85,6 +87,11 @@ impl JobTokens {
         })))
     }
 
+    /// Counts asks there from now on.
+    pub(super) fn count_in(&self, metrics: &Metrics) {
+        self.asks.count_in(metrics);
+    }
+
     /// Whose job token this is.
     pub(super) async fn authenticate(
         &self,
@@ -106,9 +113,16 @@ impl JobTokens {
         Ok(who)
     }
 
+    /// What is known of a token. That of running requests is, even if the cache has forgotten it.
+    fn standing(&self, key: &[u8; 32]) -> Option<Arc<Standing>> {
+        self.known.get(key).or_else(|| {
+            let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.get(key)?.upgrade()?.standing.clone()
+        })
+    }
+
     fn fresh(&self, key: &[u8; 32], age: Duration) -> Option<Arc<Standing>> {
-        self.known
-            .get(key)
+        self.standing(key)
             .filter(|standing| standing.is_younger(age))
     }
 
@@ -158,10 +172,11 @@ impl JobTokens {
     }
 
     async fn ask(&self, key: [u8; 32], token: Secret) -> Result<Arc<Standing>, Error> {
-        let known = self.known.get(&key).filter(|known| known.check().is_ok());
+        let known = self.standing(&key).filter(|known| known.check().is_ok());
         let place = self.asks.begin(known.is_some()).await;
         let _place = place.map_err(|reason| self.unavailable(reason.to_owned()))?;
-        let asked = self.gitlab.ask(&token, known.as_deref()).await;
+        let asked = timeout(DEADLINE, self.gitlab.ask(&token, known.as_deref())).await;
+        let asked = asked.unwrap_or_else(|_| Err(Failure::late(DEADLINE)));
         self.asks.heard(&asked);
         match asked {
             Ok(allowed) => self.allowed(key, token, known, allowed).await,
@@ -254,6 +269,8 @@ impl JobTokens {
     }
 }
 
+/// For all that GitLab is asked about one token.
+const DEADLINE: Duration = Duration::from_secs(20);
 /// So many good tokens are remembered, some KiB each.
 const MAX_KNOWN: usize = 10_000;
 /// So many refusals are, some bytes each.

@@ -35,6 +35,11 @@ async fn ten_thousand_wrong_tokens_reach_gitlab_as_often_as_is_set() -> Result<(
     );
     ensure!(codes.values().sum::<usize>() == 10_000, "{codes:?}");
     ensure!(asked <= 10 + 5 * seconds, "{asked} asks in {seconds} s");
+    let refused = "ci_tunnel_server_job_token_asks_total{reason=\"refused\"}";
+    ensure!(
+        setup.tunnel.metric(refused).await? as usize == asked,
+        "counted"
+    );
     // The good one is renewed beside them.
     setup.allowed(&good).await
 }

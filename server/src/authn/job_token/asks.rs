@@ -3,14 +3,15 @@
 //! Tokens known to be good have places of their own, so that garbage cannot keep running jobs from being renewed.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::gitlab::Failure;
+use super::gitlab::{Failure, label};
+use crate::metrics::{Metrics, ReasonLabels};
 
 #[derive(Debug)]
 pub(super) struct Asks {
@@ -19,6 +20,7 @@ pub(super) struct Asks {
     unknown: Semaphore,
     /// Since when nothing is heard.
     unreachable: Mutex<Option<Instant>>,
+    metrics: OnceLock<Metrics>,
 }
 
 /// Asks at a time for tokens known to be good, and as many for others.
@@ -36,11 +38,32 @@ impl Asks {
             known: Semaphore::new(CONCURRENT),
             unknown: Semaphore::new(CONCURRENT),
             unreachable: Mutex::default(),
+            metrics: OnceLock::new(),
+        }
+    }
+
+    /// Counts there from now on.
+    pub(super) fn count_in(&self, metrics: &Metrics) {
+        self.metrics.get_or_init(|| metrics.clone());
+    }
+
+    fn count(&self, reason: &'static str) {
+        if let Some(metrics) = self.metrics.get() {
+            let label = ReasonLabels { reason };
+            metrics.job_token_asks.get_or_create(&label).inc();
         }
     }
 
     /// A place for one ask. `known`: about a token that was good before.
     pub(super) async fn begin(&self, known: bool) -> Result<SemaphorePermit<'_>, &'static str> {
+        let place = self.place(known).await;
+        if place.is_err() {
+            self.count("not_asked");
+        }
+        place
+    }
+
+    async fn place(&self, known: bool) -> Result<SemaphorePermit<'_>, &'static str> {
         let paused = self
             .unreachable()
             .is_some_and(|since| since.elapsed() < PAUSE);
@@ -58,6 +81,7 @@ impl Asks {
     }
 
     pub(super) fn heard<T>(&self, outcome: &Result<T, Failure>) {
+        self.count(label(outcome));
         let unreachable = matches!(outcome, Err(Failure::Unreachable(_)));
         *self.unreachable() = unreachable.then(Instant::now);
     }

@@ -3,7 +3,7 @@
 //! The first tells ids alone, and rules speak of paths: the second has the job's address, which holds the project's path.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ci_tunnel::config::value::Secret;
 use http::header::HeaderName;
@@ -36,6 +36,26 @@ pub(super) enum Failure {
     /// It found fault with the question.
     #[error("{0}")]
     Wrong(String),
+}
+
+impl Failure {
+    pub(super) fn late(deadline: Duration) -> Self {
+        Self::Unreachable(format!("no whole answer within {}s", deadline.as_secs()))
+    }
+
+    /// For metrics.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unusable(_) | Self::Wrong(_) => "unusable",
+        }
+    }
+}
+
+/// How an ask ended, for metrics.
+pub(super) fn label<T>(asked: &Result<T, Failure>) -> &'static str {
+    asked.as_ref().err().map_or("good", Failure::label)
 }
 
 const JOB_TOKEN: HeaderName = HeaderName::from_static("job-token");

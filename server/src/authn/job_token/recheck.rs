@@ -27,10 +27,6 @@ impl JobTokens {
             for (key, standing) in self.due(age) {
                 let this = Arc::clone(&self);
                 asks.spawn(async move {
-                    // The cache may have forgotten it, or hold one of an earlier word.
-                    if this.known.get(&key).is_none() {
-                        this.known.insert(key, Arc::clone(&standing));
-                    }
                     // What comes of it is in the standing; a GitLab that does not answer changes nothing.
                     let _ = this.ask_once(key, standing.token.clone(), age).await;
                 });
