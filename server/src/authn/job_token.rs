@@ -65,7 +65,10 @@ impl JobTokens {
             return Ok(None);
         };
         let config = provider.job_tokens.clone().unwrap_or_default();
-        let own_url = config.external_url.as_deref().unwrap_or(provider.url());
+        let own_url = config
+            .external_url
+            .as_deref()
+            .unwrap_or_else(|| provider.url());
         let for_rules = config.authorize != Authorize::Gitlab;
         Ok(Some(Arc::new(Self {
             gitlab: Gitlab::new(provider.http()?, provider.url(), own_url, for_rules),

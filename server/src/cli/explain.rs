@@ -110,7 +110,7 @@ async fn explain(
 ) -> anyhow::Result<(Subject, Vec<Report>)> {
     let subject = Subject::of(args, config, store, stdin).await?;
     let agents = agents(args, &subject, store).await?;
-    let sources = Sources::open(args.file.as_deref(), config).await?;
+    let sources = Sources::open(args.file.as_deref(), config, store).await?;
     let running = running::Status::ask(config.ops.listen).await;
     let report = |agent: &Agent| {
         let source = sources.of(agent);

@@ -131,13 +131,14 @@ impl JobAnswer {
                  job_tokens.external_url to it"
             )
         })?;
+        let kind = ref_type(self.git_ref.as_deref(), self.tag);
         Ok(Job {
             id: *id,
             pipeline: self.pipeline.id,
             project: self.pipeline.project_id,
             path,
-            ref_type: ref_type(self.git_ref.as_deref(), self.tag),
-            git_ref: self.git_ref,
+            ref_type: kind,
+            git_ref: self.git_ref.filter(|_| kind.is_some()),
             source: self.pipeline.source,
             details: Details::default(),
         })
@@ -168,7 +169,7 @@ fn project_path(own_url: &str, web_url: &str, job: u64) -> Option<ProjectPath> {
         .filter(|path: &ProjectPath| path.ancestors().next().is_some())
 }
 
-/// Merge requests have refs that are neither (`refs/merge-requests/7/head`).
+/// What a ref is; merge requests have refs that are neither branches nor tags (`refs/merge-requests/7/head`).
 fn ref_type(git_ref: Option<&str>, tag: Option<bool>) -> Option<RefType> {
     match (git_ref?, tag?) {
         (_, true) => Some(RefType::Tag),
@@ -234,5 +235,45 @@ impl Allowed {
             id: Some(id.id),
         };
         Ok(paths.into_iter().zip(ids).map(group).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://example.com/gitlab";
+
+    #[test]
+    fn the_path_is_read_from_an_address_of_this_gitlab_alone() {
+        let path = |url| project_path(URL, url, 7).map(|path| path.to_string());
+        let good = "https://example.com/gitlab/acme/team/shop/-/jobs/7";
+        assert_eq!(path(good).as_deref(), Some("acme/team/shop"));
+        for url in [
+            "https://example.com/acme/team/shop/-/jobs/7",
+            "https://example.com/gitlab-evil/acme/shop/-/jobs/7",
+            "https://example.com/gitlab/acme/shop/-/jobs/77",
+            "https://example.com/gitlab/acme/shop/-/jobs/7?a",
+            "https://example.com/gitlab/acme/shop/-/jobs/7/-/jobs/7/",
+            "https://example.com/gitlab//shop/-/jobs/7",
+            "https://example.com/gitlab/shop/-/jobs/7",
+            "https://example.com/gitlab/acme/sh op/-/jobs/7",
+            "http://example.com/gitlab/acme/shop/-/jobs/7",
+            "",
+        ] {
+            assert_eq!(path(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_ref_is_a_branch_a_tag_or_neither() {
+        assert_eq!(ref_type(Some("main"), Some(false)), Some(RefType::Branch));
+        assert_eq!(ref_type(Some("v1"), Some(true)), Some(RefType::Tag));
+        assert_eq!(
+            ref_type(Some("refs/merge-requests/7/head"), Some(false)),
+            None
+        );
+        assert_eq!(ref_type(Some("main"), None), None);
+        assert_eq!(ref_type(None, Some(false)), None);
     }
 }
