@@ -36,7 +36,8 @@ pub struct Pids {
 
 /// Everything is as by default but the limits, since one job sends everything here.
 const SERVER_YAML: &str = "limits: \
-    { job: { requests_per_second: 0, concurrent: 0 }, project: { requests_per_second: 0, concurrent: 0 } }";
+    { job: { requests_per_second: 0, concurrent: 0 }, project: { requests_per_second: 0, concurrent: 0 }, \
+    agent: { requests_per_second: 0, concurrent: 0 } }";
 const RULES: &str = "ci_access: { projects: [{ id: acme/app, access_as: { ci_job: {} } }] }";
 /// The job that sends every request, described as fully as jobs are.
 #[rustfmt::skip]

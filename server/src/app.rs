@@ -4,6 +4,7 @@ pub mod follow;
 mod parts;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ use parts::{Parts, Sockets};
 pub struct App {
     pub addresses: Addresses,
     config: Config,
+    /// Where the configuration was read from, to be read again.
+    file: Option<PathBuf>,
     parts: Parts,
     follow: Follow,
     sockets: Sockets,
@@ -57,7 +60,11 @@ impl App {
     ///
     /// # Errors
     /// A file, a socket or the store is not as it must be.
-    pub async fn build(config: Config, level: LogLevel) -> anyhow::Result<Self> {
+    pub async fn build(
+        config: Config,
+        file: Option<PathBuf>,
+        level: LogLevel,
+    ) -> anyhow::Result<Self> {
         let mut metrics_registry = MetricsRegistry::default();
         let metrics = Metrics::new(&mut metrics_registry);
         let store = Store::open(&config.state_dir).await?;
@@ -103,6 +110,7 @@ impl App {
         Ok(Self {
             addresses: sockets.addresses()?,
             config,
+            file,
             parts,
             follow,
             sockets,
@@ -141,7 +149,7 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(self.follow.run(parts.followed(&proxy)));
         background.spawn(Arc::clone(&parts.identity).watch());
-        background.spawn(follow::reloads(parts.reloaded(&config, &proxy), reload));
+        background.spawn(follow::reloads(parts.reloaded(self.file, &proxy), reload));
         background.spawn(cut_when_forced(proxy.live.clone(), self.watcher.notice()));
         let (end_agents, agents_end) = oneshot::channel();
         let listener = Arc::new(parts.listener(&config, self.watcher.notice()));

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::access::{self, Denied, Explanation, Permit, Rules};
-use crate::identity::{Agent, AgentId, JobIdentity};
+use crate::identity::JobIdentity;
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
 
+mod authenticated;
 mod cache;
 pub mod credential;
+mod error;
 pub mod examine;
 pub mod exchange;
 mod http;
@@ -32,11 +33,13 @@ mod signed;
 #[cfg(test)]
 pub mod tests;
 
+pub use authenticated::Authenticated;
 pub use credential::{Credential, JobCredential};
+pub use error::Error;
 pub use issue::{Error as IssueError, Issued};
 
 use cache::Cache;
-use job_token::{JobTokens, Standing};
+use job_token::JobTokens;
 use revocations::Revocations;
 
 /// Which credentials are accepted, and for how long the server's own are good.
@@ -60,69 +63,10 @@ pub enum StartError {
     Store(#[from] store::Error),
 }
 
-/// Why a credential is not accepted. Never holds a part of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Credential(#[from] credential::Error),
-    #[error("local job tokens are turned off on this server: use a credential of your CI system")]
-    Disabled,
-    #[error("the ID token is not accepted: {0}")]
-    IdToken(#[from] oidc::Error),
-    #[error("the key that signed the credential is withdrawn by its issuer: get a new one")]
-    KeyWithdrawn,
-    #[error("the credential has expired: get a new one")]
-    Expired,
-    #[error("what its GitLab says of the job has changed: begin again")]
-    JobChanged,
-    #[error("the job has ended: its GitLab accepts its token no more")]
-    JobEnded,
-    #[error("{0} does not accept the job token: it is wrong, or its job has ended")]
-    JobTokenRefused(String),
-    #[error("the credential is damaged: {0}")]
-    Malformed(&'static str),
-    #[error("the credential is not valid yet: look at the clocks of its issuer and of this server")]
-    NotYetValid,
-    #[error(
-        "the credential was got from the provider {0}, which this server no longer has: get a new one"
-    )]
-    ProviderGone(String),
-    #[error("the credential has been revoked")]
-    Revoked,
-    #[error("the credential's signature is not this server's: it is forged, or of another server")]
-    Signature,
-    /// Says nothing of the credential.
-    #[error("{provider} could not be asked about the credential: {reason}; try again")]
-    Unavailable { provider: String, reason: String },
-    #[error("no method of this server knows such a credential")]
-    Unknown,
-    #[error(
-        "the credential is for agent {bound} alone, not for agent {asked}: take the context of agent {asked}"
-    )]
-    WrongAgent { bound: AgentId, asked: AgentId },
-}
-
 /// The id of a token (its `jti`): public, unlike the token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenId(pub String);
-
-/// A credential that was found good, and what it says.
-#[derive(Debug, Clone)]
-pub struct Authenticated {
-    pub identity: Arc<JobIdentity>,
-    pub token: TokenId,
-    /// The tokens it was got with: revoking one of these revokes it.
-    pub parents: Vec<TokenId>,
-    /// The only agent it is good for, when there is one.
-    pub bound_agent: Option<AgentId>,
-    pub expires_at: SystemTime,
-    /// The key of an ID token.
-    signed_by: Option<oidc::SigningKey>,
-    revocations: Arc<Revocations>,
-    /// Of a job token: how it stands with its GitLab.
-    standing: Option<Arc<Standing>>,
-}
 
 /// Judges credentials and issues the server's own. One a server.
 #[derive(Debug)]
@@ -172,7 +116,7 @@ impl Authenticator {
     /// # Errors
     /// A provider's settings can not be used, as a `ca_file` that is not there. That a provider is away is no error.
     pub fn start(&self, metrics: &Metrics) -> Result<(), StartError> {
-        Ok(self.issuers.start(metrics)?)
+        self.issuers.start(metrics)
     }
 
     /// Whose request this is, at the agent that the credential names.
@@ -271,68 +215,6 @@ impl Authenticator {
             signed_by: Some(verified.key),
             revocations: self.revocations.clone(),
             standing: None,
-        }
-    }
-}
-
-impl Authenticated {
-    /// Whether the job may use `agent`, whose configuration here is `rules`.
-    ///
-    /// # Errors
-    /// It may not.
-    pub fn decide(&self, agent: &Agent, rules: &Rules) -> Result<Permit, Denied> {
-        match &self.standing {
-            Some(standing) => standing.granted().decide(&self.identity, agent, rules),
-            None => access::decide(&self.identity, agent, rules),
-        }
-    }
-
-    /// Decides as [`Self::decide`] does and keeps the reasons.
-    pub fn explain(&self, agent: &Agent, rules: &Rules) -> Explanation {
-        match &self.standing {
-            Some(standing) => standing.granted().explain(&self.identity, agent, rules),
-            None => access::explain(&self.identity, agent, rules),
-        }
-    }
-
-    /// Whether the credential is good still: for every further request with it, and for running ones.
-    ///
-    /// # Errors
-    /// It has expired, its job has ended, it or one that it was got with has been revoked, or its issuer withdrew its key
-    /// before its time.
-    pub fn still_valid(&self) -> Result<(), Error> {
-        // The revocation first: it cuts what runs, which the end of the credential's time does not.
-        if self
-            .revocations
-            .hold_any(std::iter::once(&self.token).chain(&self.parents))
-        {
-            return Err(Error::Revoked);
-        }
-        if let Some(standing) = &self.standing {
-            standing.check()?;
-        }
-        if self.expires_at <= SystemTime::now() {
-            Err(Error::Expired)
-        } else if self
-            .signed_by
-            .as_ref()
-            .is_some_and(|key| !key.is_published())
-        {
-            // After the end, since in an orderly change of keys the old one is published until its last token has ended:
-            // only a key that is gone before that was given up, and what runs with its tokens is cut.
-            Err(Error::KeyWithdrawn)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Error {
-    /// When to try again, where the credential may be good and only the provider could not be asked.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::IdToken(error) => error.retry_after(),
-            _ => None,
         }
     }
 }

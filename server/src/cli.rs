@@ -16,7 +16,7 @@ mod tests;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::agents::directory::Directory;
 use crate::app::{self, App};
+use crate::audit::Act;
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo::{self, Snapshot};
@@ -116,7 +117,7 @@ impl Cli {
             config => config?,
         };
         match self.command {
-            Command::Serve => serve(config).map(|()| ExitCode::SUCCESS),
+            Command::Serve => serve(config, self.config).map(|()| ExitCode::SUCCESS),
             Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
             other => block_on(1, command(other, config))?,
         }
@@ -131,11 +132,11 @@ impl Cli {
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
     block_on(config.threads, async {
         let (mut shutdown, mut reload) = signal::install().context("signals")?;
-        let app = App::build(config, level).await?;
+        let app = App::build(config, file, level).await?;
         let (reloads, reload_requests) = mpsc::channel(1);
         let (first, asked) = oneshot::channel();
         let (second, forced) = oneshot::channel();
@@ -174,15 +175,19 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(command) => {
             let store = Store::open(&config.state_dir).await?;
-            let result = agent::run(command, &store, &join(&config)?, out).await;
+            let mut acts = Vec::new();
+            let result = agent::run(command, &store, &join(&config)?, &mut acts, out).await;
             store.close().await;
+            leave(&acts, &config.state_dir);
             result?;
         }
         Command::JobToken(command) => {
             let store = Store::open(&config.state_dir).await?;
             let authenticator = Authenticator::new(config.authn, store.clone()).await?;
-            let result = job_token::run(command, &store, &authenticator, out).await;
+            let mut acts = Vec::new();
+            let result = job_token::run(command, &store, &authenticator, &mut acts, out).await;
             store.close().await;
+            leave(&acts, &config.state_dir);
             result?;
         }
         Command::Explain(args) => return Ok(explain(&args, &config).await),
@@ -190,6 +195,18 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was done is done; that it will not be in the audit is for a person to know.
+fn leave(acts: &[Act], state_dir: &Path) {
+    for act in acts {
+        if let Err(error) = act.leave(state_dir) {
+            eprintln!(
+                "warning: `{}` will not be in the audit log: {error}",
+                act.command
+            );
+        }
+    }
 }
 
 fn join(config: &Config) -> anyhow::Result<agent::Join> {

@@ -39,9 +39,6 @@ pub struct Config {
     /// Threads that carry requests. One is the fastest for a machine of few cores: no request is handed from one core
     /// to another. Default 1.
     pub threads: usize,
-    /// Where this was read from, to be read again.
-    #[serde(skip)]
-    pub file: Option<PathBuf>,
 }
 
 /// Where jobs' clients connect.
@@ -149,7 +146,6 @@ impl Config {
     /// The file can not be read, is not a configuration, or its values do not fit together.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, Error> {
         let mut config = file.map_or_else(|| Ok(Self::default()), load::from_file::<Self>)?;
-        config.file = file.map(std::path::Path::to_owned);
         config.check().map_err(|error| match file {
             Some(file) => Error::In {
                 file: file.to_owned(),
@@ -201,11 +197,13 @@ impl Config {
         if !(1..=1024).contains(&self.threads) {
             return Err(Error::Threads(self.threads));
         }
-        let connections = self.kubernetes_api.max_connections == 0;
-        let sessions = self.agents.max_sessions == 0;
-        let zero = connections.then_some("kubernetes_api.max_connections");
-        let zero = zero.or(sessions.then_some("agents.max_sessions"));
-        match zero.or(self.timeouts.zero()) {
+        if self.kubernetes_api.max_connections == 0 {
+            return Err(Error::Zero("kubernetes_api.max_connections"));
+        }
+        if self.agents.max_sessions == 0 {
+            return Err(Error::Zero("agents.max_sessions"));
+        }
+        match self.timeouts.zero() {
             Some(name) => Err(Error::Zero(name)),
             None => Ok(()),
         }

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::agents::Registry;
+use crate::audit::Audit;
+use crate::audit::event::What;
 use crate::configrepo::Snapshot;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::store::Store;
@@ -36,6 +38,7 @@ pub struct Listener {
     pub registry: Registry,
     pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     pub metrics: Metrics,
+    pub audit: Audit,
     pub drain: drain::Notice,
     /// What draining agents' requests have.
     pub drain_grace: Duration,
@@ -101,6 +104,7 @@ impl Listener {
         handshake: tokio::sync::OwnedSemaphorePermit,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
     ) {
+        let client = incoming.remote_address();
         let admission = self.admission(incoming, number, handshake, place.is_some());
         let admission = tokio::time::timeout(ADMISSION, admission).await;
         let outcome = match admission {
@@ -118,6 +122,12 @@ impl Listener {
                 unsaid,
                 "an agent was not admitted: {outcome}"
             );
+            self.audit.event(What::AgentRefused {
+                client,
+                reason: outcome.label().to_owned(),
+                message: outcome.to_string(),
+                unsaid,
+            });
         }
     }
 

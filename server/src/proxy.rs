@@ -6,6 +6,7 @@
 pub mod body;
 mod carried;
 pub mod client;
+mod exchange;
 pub mod forward;
 pub mod front;
 pub mod judge;
@@ -21,13 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ci_tunnel::protocol::code::Code;
-use ci_tunnel::protocol::head::{Cause, Failure, RequestHead, RequestKind};
+use ci_tunnel::protocol::head::RequestHead;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use ci_tunnel::runtime::drain;
-use ci_tunnel::transport::stream;
 use http::header::USER_AGENT;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -43,6 +42,7 @@ use crate::routing::{self, Route, Router};
 use body::Body;
 use carried::Carried;
 use client::Client;
+use exchange::cut_reject;
 use limits::Limits;
 pub use limits::Slots;
 use live::Live;
@@ -120,7 +120,12 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        if let Err(Reject::Unauthenticated(_) | Reject::Unsigned(_)) = &answer {
+        let is_strange = match &answer {
+            Err(Reject::Unauthenticated(error)) => error.retry_after().is_none(),
+            Err(Reject::Unsigned(_)) => true,
+            _ => false,
+        };
+        if is_strange {
             client.rejected();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
@@ -181,62 +186,6 @@ impl Proxy {
         Ok(route)
     }
 
-    async fn forward(
-        &self,
-        head: RequestHead,
-        body: Incoming,
-        permitted: Permitted,
-        route: Route,
-        switch: hyper::upgrade::OnUpgrade,
-        record: &Record,
-    ) -> Result<Carried, Reject> {
-        let agent = Arc::clone(&permitted.agent);
-        let safe = is_safe(&head);
-        let late = self.config.response_head_timeout;
-        let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
-        let cut = permitted.live.request().cut();
-        let upload = forward::Uploading {
-            sent: record.sent(),
-            cut: cut.clone(),
-            pace: permitted.slots.pace(),
-            stalled: self.config.stalled_upload,
-        };
-        let answer = async {
-            let (sender, receiver) = (route.sender, route.receiver);
-            let mut sent = forward::send(&head, body, sender, receiver, upload, late).await?;
-            let response = sent.response(late).await?;
-            Ok((sent, response))
-        };
-        let (sent, response) = tokio::select! {
-            biased;
-            () = cut.cancelled() => return Err(cut_reject(&permitted, safe)),
-            answer = answer => answer.map_err(rejected)?,
-        };
-        let upgrade = match (&head.kind, &response.upgrade) {
-            (_, None) => None,
-            (RequestKind::Upgrade(asked), Some(got))
-                if asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()) =>
-            {
-                Some(switch)
-            }
-            _ => {
-                return Err(Reject::AgentBroken {
-                    agent: agent.to_string(),
-                });
-            }
-        };
-        let head_only = head.method == Method::HEAD;
-        Ok(Carried {
-            response,
-            sent,
-            permitted,
-            running: route.running,
-            upgrade,
-            head_only,
-            drain: self.drain.clone(),
-        })
-    }
-
     fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
         let label = reject.label();
         self.metrics
@@ -249,7 +198,11 @@ impl Proxy {
             code = reject.status().as_u16(),
             "{reject}"
         );
-        record.end(Ending::Refused(label.into()), Some(reject.to_string()));
+        let message = Some(reject.to_string());
+        match reject {
+            Reject::Cut(why) => record.cut(why.label, why.code(), message),
+            _ => record.end(Ending::Refused(label.into()), message),
+        }
         reject.response(record.request_id(), as_text)
     }
 }
@@ -289,50 +242,6 @@ fn effective_identity(
         (Some(_), KubernetesIdentity::Agent) => Err(Reject::ImpersonationNotAllowed {
             identity: "the agent".to_owned(),
         }),
-    }
-}
-
-/// Whether the same request a second time does no harm. An upgrade may start a command, also by GET.
-fn is_safe(head: &RequestHead) -> bool {
-    head.method.is_safe() && !matches!(head.kind, RequestKind::Upgrade(_))
-}
-
-/// Why a request that was cut gets no answer; `safe`: it may be repeated, or was not sent at all.
-fn cut_reject(permitted: &Permitted, safe: bool) -> Reject {
-    match permitted.live.request().why() {
-        Some(why) if why.label == live::RESTARTING && safe => Reject::ShuttingDown,
-        Some(why) if why.label == live::RESTARTING => Reject::CutByRestart,
-        // The job has lost nothing: the agent may have another session, or another token soon.
-        Some(why) if why.label == live::AGENT_TOKEN => Reject::AgentLost {
-            agent: permitted.agent.to_string(),
-            safe,
-        },
-        why => Reject::Cut(why.map(|why| why.message).unwrap_or_default()),
-    }
-}
-
-fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Duration) -> Reject {
-    match error {
-        forward::Error::Failure(failure) => Reject::Agent { agent, failure },
-        forward::Error::Lost(stream::Error::Reset(Code::UpstreamBroken)) => {
-            // The agent had begun to answer; the reset overtook the head.
-            let message = format!("{}, before its answer was here", Code::UpstreamBroken);
-            Reject::Agent {
-                agent,
-                failure: Failure {
-                    cause: Cause::Unreachable,
-                    message,
-                },
-            }
-        }
-        forward::Error::Lost(stream::Error::Reset(Code::Protocol)) => Reject::AgentBroken { agent },
-        forward::Error::Lost(_) => Reject::AgentLost { agent, safe },
-        forward::Error::Protocol => Reject::AgentBroken { agent },
-        forward::Error::Timeout => Reject::NoAnswer { agent, after },
-        forward::Error::Stalled => Reject::StalledUpload { agent },
-        forward::Error::TooLong => Reject::HeadTooLong {
-            limit: request::MAX_HEAD,
-        },
     }
 }
 

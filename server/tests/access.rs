@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
+use ci_tunnel_server::access::lint::Lint;
 use ci_tunnel_server::access::{AccessAs, Denied, Outcome, Permit, Rules, decide, explain};
 use ci_tunnel_server::cli::explain::render;
 use ci_tunnel_server::identity::{Agent, AgentId, AgentName, JobIdentity, ProjectPath};
@@ -47,6 +48,8 @@ struct Case {
 struct Expect {
     permit: Option<ExpectPermit>,
     deny: Option<ExpectDenial>,
+    /// What is said of the job, which is no identity at all.
+    no_identity: Option<String>,
 }
 
 /// Only what is given is compared.
@@ -97,7 +100,7 @@ fn tables() {
         failed.len(),
         failed.join("\n")
     );
-    assert!(ran >= 110, "only {ran} cases were found");
+    assert!(ran >= 200, "only {ran} cases were found");
 }
 
 fn run(table: &Table, case: &Case) -> Result<(), String> {
@@ -113,8 +116,20 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
     };
     let mut job = table.job.clone();
     job.extend(case.job.clone());
-    let job: JobIdentity =
-        serde_yaml::from_value(Value::Mapping(job)).map_err(|error| error.to_string())?;
+    let job: Result<JobIdentity, _> = serde_yaml::from_value(Value::Mapping(job));
+    let job = match (
+        &case.expect.no_identity,
+        job.map_err(|error| error.to_string()),
+    ) {
+        (None, job) => job?,
+        (Some(expected), Err(error)) => {
+            return ensure(
+                error.contains(expected),
+                format!("{error:?} lacks {expected:?}"),
+            );
+        }
+        (Some(_), Ok(job)) => return Err(format!("is an identity: {job:?}")),
+    };
 
     let decision = decide(&job, &agent, &rules);
     explanation_agrees(&job, &agent, &rules, &decision)?;
@@ -123,6 +138,7 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
             Expect {
                 permit: Some(expected),
                 deny: None,
+                ..
             },
             Ok(permit),
         ) => permit_agrees(expected, &permit),
@@ -130,6 +146,7 @@ fn run(table: &Table, case: &Case) -> Result<(), String> {
             Expect {
                 permit: None,
                 deny: Some(expected),
+                ..
             },
             Err(denied),
         ) => {
@@ -275,8 +292,25 @@ fn the_documentation_is_true() {
     };
     let job = "{provider: local, project: {path: acme/shop}, environment: {name: staging}}";
     let explanation = explain(&serde_yaml::from_str(job).unwrap(), &agent, &rules);
-    let told = render(&explanation, None);
+    let path = "/srv/ci-tunnel/config/acme/infra/.gitlab/agents/prod/config.yaml";
+    let told = render(&explanation, Some(path));
     assert_eq!(told, block("--environment staging\n"));
+}
+
+#[test]
+fn the_documentation_has_every_lint() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config-yaml.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let table = text.split_once("### Lints").unwrap().1;
+    for lint in Lint::ALL {
+        let name = format!("`{}`", lint.name());
+        let row = table
+            .lines()
+            .find(|row| row.starts_with("| ") && row.contains(&name));
+        let row = row.unwrap_or_else(|| panic!("{name}"));
+        let severity = format!("| {} |", lint.severity().as_str());
+        assert!(row.contains(&severity), "{row}");
+    }
 }
 
 fn files(directory: &str) -> Vec<PathBuf> {

@@ -56,6 +56,23 @@ fn what_the_example_comments_out_can_be_used() {
 }
 
 #[test]
+fn the_example_of_providers_can_be_used() {
+    let config = Config::load(Some(&repository("docs/examples/server-providers.yaml"))).unwrap();
+    let issuers: Vec<_> = config
+        .authn
+        .providers
+        .iter()
+        .filter_map(|provider| provider.issuer())
+        .collect();
+    let expected = [
+        "https://gitlab.example.com",
+        "https://token.actions.githubusercontent.com",
+        "https://agent.buildkite.com",
+    ];
+    assert_eq!(issuers, expected);
+}
+
+#[test]
 fn the_example_of_an_agents_configuration_shows_every_key() {
     let text = std::fs::read_to_string(repository("docs/examples/config.yaml")).unwrap();
     let rules = Rules::parse(&text, "config.yaml").unwrap();

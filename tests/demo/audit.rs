@@ -4,7 +4,15 @@ use anyhow::Result;
 use ci_tunnel_tests::tunnel::Tunnel;
 use serde_json::Value;
 
-use crate::shell::say;
+use crate::shell::{Shell, expect, say};
+
+/// Asks the log, and has it checked.
+pub(crate) async fn ask(shell: &Shell, server: &str) -> Result<()> {
+    let asked = format!("{server} audit query --user eve --since 1h");
+    expect(&shell.run(&asked).await?, &["refused:denied"])?;
+    let checked = shell.run(&format!("{server} audit verify")).await?;
+    expect(&checked, &["ok: "])
+}
 
 /// Waits for the lines of what the demo did, as they are written when requests end; then shows all.
 pub(crate) async fn show(tunnel: &Tunnel) -> Result<()> {
@@ -15,7 +23,8 @@ pub(crate) async fn show(tunnel: &Tunnel) -> Result<()> {
     say(
         "STATUS  VERB    RESOURCE                    IN              AS                   MS     END",
     );
-    lines.iter().for_each(|line| say(&row(line)));
+    let requests = lines.iter().filter(|line| line["event"].is_null());
+    requests.for_each(|line| say(&row(line)));
     Ok(())
 }
 

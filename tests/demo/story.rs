@@ -43,7 +43,9 @@ async fn chapters(place: &Place, tunnel: &mut Tunnel) -> Result<()> {
     inside_a_pod(place, &mut shell).await?;
     refusal(tunnel, &shell, &names).await?;
     shell.heading("10. What the server wrote down, a line of JSON for each request; shortened:");
-    audit::show(tunnel).await
+    audit::show(tunnel).await?;
+    shell.heading("11. Who did what, and whether anybody changed what is written there");
+    audit::ask(&shell, SERVER).await
 }
 
 fn shell(place: &Place, folder: &Path) -> Result<Shell> {

@@ -8,12 +8,16 @@
     clippy::too_many_lines
 )]
 
+mod audit;
 mod cuts;
 mod faults;
 mod forward;
 mod gitlab;
 mod hostile;
 mod hostile_cases;
+mod judged;
+mod limits;
+mod oidc;
 mod refusals;
 mod repositories;
 mod rig;

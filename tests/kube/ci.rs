@@ -3,6 +3,7 @@
 
 mod github;
 mod gitlab;
+mod pages;
 mod script;
 
 use std::path::Path;

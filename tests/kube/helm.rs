@@ -63,7 +63,7 @@ async fn colour(ring: &Ring, namespace: &str) -> Result<String> {
     ring.kubectl()?.run(get).await
 }
 
-fn chart() -> Result<tempfile::TempDir> {
+pub(crate) fn chart() -> Result<tempfile::TempDir> {
     let chart = tempfile::tempdir()?;
     let write = |name: &str, text: &str| std::fs::write(chart.path().join(name), text);
     std::fs::create_dir(chart.path().join("templates"))?;

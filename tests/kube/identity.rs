@@ -1,6 +1,7 @@
 //! Whom a job is in the cluster, as the API server itself sees it.
 
 mod contexts;
+mod providers;
 mod rights;
 
 use anyhow::Result;

@@ -10,6 +10,7 @@ mod bulk;
 mod ci;
 mod deploy;
 mod faults;
+mod gitlab;
 mod helm;
 mod identity;
 mod installed;

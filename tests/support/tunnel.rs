@@ -42,6 +42,7 @@ pub use self::builder::Builder;
 pub use self::program::Program;
 use crate::cluster::folder::Folder;
 use crate::deadline::{within, within_time};
+use crate::process::Signal;
 
 /// A server and its agents, running.
 #[derive(Debug)]
@@ -100,6 +101,12 @@ impl Tunnel {
     pub fn write_config(&self, name: &str, yaml: &str) -> Result<()> {
         let file = files::config_file(&self.folder, name)?;
         files::replace(&file, yaml)
+    }
+
+    /// Puts these keys over those of the server's file, and asks the server to read it again.
+    pub fn reload(&self, server_yaml: &str) -> Result<()> {
+        files::change_server_yaml(&self.folder, server_yaml)?;
+        self.server.signal(Signal::Hup)
     }
 
     /// Where clients of the Kubernetes API connect.

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use ci_tunnel::config::document::{Invalid, Node, Place, Value};
 use serde::{Deserialize, Serialize};
 
-use super::decide::{self, AccessAs, Considered, Denied, Explanation, Outcome, Permit};
+use super::decide::{self, Considered, Denied, Explanation, Outcome};
 use super::entry::RuleRef;
 use super::impersonate::Source;
 use super::parse;
+use super::permit::{AccessAs, Permit};
 use super::rules::Rules;
 use crate::identity::{Agent, AgentId, JobIdentity, ProjectPath};
 
@@ -50,6 +51,7 @@ pub enum Grant {
 pub struct Listed {
     /// The project that GitLab says the agent is configured in.
     config_project: ProjectPath,
+    config_project_id: u64,
     entry: Result<Entry, String>,
 }
 
@@ -62,7 +64,11 @@ struct Entry {
 
 impl Listed {
     /// Reads the entry as GitLab answers it: `configuration`, absent for an agent without any.
-    pub fn read(config_project: ProjectPath, configuration: Option<&serde_json::Value>) -> Self {
+    pub fn read(
+        config_project: ProjectPath,
+        config_project_id: u64,
+        configuration: Option<&serde_json::Value>,
+    ) -> Self {
         let node = configuration.map_or(Value::Null, value);
         let node = Node {
             line: 0,
@@ -72,6 +78,7 @@ impl Listed {
         let entry = entry(&Place::root(&node));
         Self {
             config_project,
+            config_project_id,
             entry: entry.map_err(|Invalid { path, message, .. }| format!("{path}: {message}")),
         }
     }
@@ -141,8 +148,8 @@ impl Granted {
             Authorize::Config => decide::decide(job, agent, rules),
             Authorize::Gitlab => permit(self.listed(agent)?, job, agent),
             Authorize::Both => {
-                self.listed(agent)?;
-                decide::decide(job, agent, rules)
+                let config_project = self.listed(agent)?.config_project_id;
+                decide::decide_knowing(job, agent, rules, Some(config_project))
             }
         }
     }
@@ -191,8 +198,9 @@ fn permit(listed: &Listed, job: &JobIdentity, agent: &Agent) -> Result<Permit, D
         rule: rule.clone(),
         reason: reason.clone(),
     })?;
-    let of_config_project = job.project.path == listed.config_project;
-    let identity = entry.source.identity(job, agent, of_config_project);
+    let identity = entry
+        .source
+        .identity(job, agent, Some(listed.config_project_id));
     let identity = identity.map_err(|reason| Denied::Identity {
         rule: rule.clone(),
         reason,
@@ -204,3 +212,6 @@ fn permit(listed: &Listed, job: &JobIdentity, agent: &Agent) -> Result<Permit, D
         entry.default_namespace.clone(),
     ))
 }
+
+#[cfg(test)]
+mod tests;

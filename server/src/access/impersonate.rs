@@ -33,19 +33,19 @@ pub(super) struct Templates {
 }
 
 impl Source {
-    /// Who the job is in the cluster. `of_config_project`: it is a job of the agent's configuration project.
+    /// Who the job is in the cluster. `config_project`: the number of the agent's configuration project, where known.
     pub(super) fn identity(
         &self,
         job: &JobIdentity,
         agent: &Agent,
-        of_config_project: bool,
+        config_project: Option<u64>,
     ) -> Result<KubernetesIdentity, Unrenderable> {
         let of_job = |(username, groups)| {
             Ok(Impersonation {
                 username,
                 uid: None,
                 groups,
-                extra: extra(job, agent, of_config_project, Names::of(job)?.key_domain()),
+                extra: extra(job, agent, config_project, Names::of(job)?.key_domain()),
             })
         };
         let identity = match self {
@@ -164,11 +164,11 @@ fn roles(user: &User) -> Vec<&str> {
 fn extra(
     job: &JobIdentity,
     agent: &Agent,
-    of_config_project: bool,
+    config_project: Option<u64>,
     domain: &str,
 ) -> Vec<(String, String)> {
     let project = job.project.id.map(|id| id.to_string());
-    let config_project = project.clone().filter(|_| of_config_project);
+    let config_project = config_project.map(|id| id.to_string());
     let environment = job.environment.as_ref();
     let user = job.user.as_ref();
     let ref_protected = job.ref_protected.map(|protected| protected.to_string());

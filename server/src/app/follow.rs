@@ -86,6 +86,7 @@ impl Follow {
         loop {
             tokio::select! {
                 Ok(()) = store.changed() => {
+                    collect_acts(&followed.audit);
                     self.reread_agents(&followed.store).await;
                     followed.end_sessions().await;
                 }
@@ -93,6 +94,7 @@ impl Follow {
                 _ = tick.tick() => {
                     self.watch_audit(&followed.audit);
                     self.watch_repositories();
+                    collect_acts(&followed.audit);
                     followed.sweep();
                     followed.end_sessions().await;
                 }
@@ -183,6 +185,12 @@ impl Followed {
             proxy.limits.sweep();
         }
     }
+}
+
+/// Reads files, beside what must not wait for them.
+fn collect_acts(audit: &Audit) {
+    let audit = audit.clone();
+    drop(tokio::task::spawn_blocking(move || audit.collect_acts()));
 }
 
 fn why_ended(refusal: &Refusal) -> (Code, Why) {

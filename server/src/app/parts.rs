@@ -1,5 +1,6 @@
 //! What several parts share, and the sockets; each part is handed what it needs of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -135,6 +136,7 @@ impl Parts {
             registry: self.registry.clone(),
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
             drain,
             drain_grace: config.timeouts.drain,
             strangers: Sparing::new(STRANGERS.0, STRANGERS.1),
@@ -157,11 +159,11 @@ impl Parts {
         }
     }
 
-    pub(super) fn reloaded(&self, config: &Config, proxy: &Proxy) -> Reloaded {
+    pub(super) fn reloaded(&self, file: Option<PathBuf>, proxy: &Proxy) -> Reloaded {
         Reloaded {
             identity: Arc::clone(&self.identity),
             audit: self.audit.clone(),
-            file: config.file.clone(),
+            file,
             limits: proxy.limits.clone(),
         }
     }

@@ -1,14 +1,15 @@
 //! `audit` in the server's file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ci_tunnel::config::value::{ByteSize, duration, parse_duration};
-use serde::{Deserialize, Deserializer};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::output::Output;
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where lines go. Default: the file `audit.log` in `state_dir`.
@@ -26,7 +27,7 @@ pub struct Config {
 }
 
 /// When a file is closed, and which closed ones stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotate {
     /// Before it grows over this.
@@ -41,7 +42,7 @@ pub struct Rotate {
     pub keep_for: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// Lines that find the queue full are lost, counted, and a line says how many.
@@ -136,15 +137,26 @@ impl Config {
 
 impl<'de> Deserialize<'de> for Sync {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "batch" => Ok(Self::Batch),
-            "never" => Ok(Self::Never),
+        deserializer.deserialize_any(SyncVisitor)
+    }
+}
+
+struct SyncVisitor;
+
+impl Visitor<'_> for SyncVisitor {
+    type Value = Sync;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`batch`, `never` or a duration over 0, as 1s")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Sync, E> {
+        match text {
+            "batch" => Ok(Sync::Batch),
+            "never" => Ok(Sync::Never),
             other => match parse_duration(other) {
-                Ok(every) if !every.is_zero() => Ok(Self::Every(every)),
-                _ => Err(serde::de::Error::custom(format!(
-                    "{other:?} is not `batch`, `never` or a duration over 0, as 1s"
-                ))),
+                Ok(every) if !every.is_zero() => Ok(Sync::Every(every)),
+                _ => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
             },
         }
     }

@@ -61,7 +61,7 @@ pub struct Line {
     pub bytes_down: u64,
     pub duration_ms: u64,
     pub end: Ending,
-    /// With which code of the protocol a request was cut.
+    /// With which code of the protocol a request was cut or broken; `lost` where the agent's connection broke without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'static, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

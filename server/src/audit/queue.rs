@@ -99,14 +99,26 @@ impl Queue {
         if full {
             self.closed.store(true, Ordering::Relaxed);
         }
-        let first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(line);
-        waiting.count += 1;
-        drop(waiting);
-        if first {
+        self.add(&mut waiting, line);
+        true
+    }
+
+    /// Adds a line if there is room; false: there is none now.
+    pub(super) fn offer(&self, line: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.closed || self.is_full(&waiting, line.len()) {
+            return false;
+        }
+        self.add(&mut waiting, line);
+        true
+    }
+
+    fn add(&self, waiting: &mut Waiting, line: &[u8]) {
+        if waiting.lines.is_empty() {
             self.changed.notify_all();
         }
-        true
+        waiting.lines.extend_from_slice(line);
+        waiting.count += 1;
     }
 
     /// A line that could not even be made.
@@ -248,88 +260,4 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn bytes_are_bounded_and_losses_counted() {
-        let queue = Queue::new(10, OnFailure::Count);
-        assert!(queue.push(b"1234\n", Weight::Owed));
-        assert!(queue.push(b"5678\n", Weight::Owed));
-        assert!(!queue.push(b"9\n", Weight::Owed));
-        assert!(queue.is_open());
-        let taken = queue.take(Vec::new(), now());
-        assert_eq!(
-            (taken.lines.as_slice(), taken.count),
-            (&b"1234\n5678\n"[..], 2)
-        );
-        assert_eq!(taken.lost.unwrap().count, 1);
-        // What is taken still needs its memory.
-        assert!(!queue.push(b"9\n", Weight::Owed));
-        queue.done();
-        assert!(queue.push(b"9\n", Weight::Owed));
-        let taken = queue.take(taken.lines, now());
-        assert_eq!(
-            (taken.lines.as_slice(), taken.lost.unwrap().count),
-            (&b"9\n"[..], 1)
-        );
-    }
-
-    #[test]
-    fn a_line_that_is_owed_waits_and_closes_the_door() {
-        let queue = Queue::new(10, OnFailure::Refuse);
-        for _ in 0..5 {
-            assert!(queue.push(b"123456\n", Weight::Owed));
-        }
-        assert!(!queue.is_open());
-        assert!(!queue.push(b"123456\n", Weight::Light));
-        queue.refuse();
-        let taken = queue.take(Vec::new(), now());
-        assert_eq!(taken.count, 5);
-        assert_eq!(
-            (taken.lost.unwrap().count, taken.refused.unwrap().count),
-            (1, 1)
-        );
-        assert!(!queue.is_open());
-        queue.done();
-        assert!(queue.is_open());
-    }
-
-    #[test]
-    fn lines_are_bounded_by_number() {
-        let queue = Queue::new(usize::MAX, OnFailure::Count);
-        for _ in 0..MAX_LINES {
-            assert!(queue.push(b"\n", Weight::Light));
-        }
-        assert!(!queue.push(b"\n", Weight::Light));
-    }
-
-    #[test]
-    fn a_failure_closes_the_door_where_it_is_to() {
-        for (on_failure, open) in [(OnFailure::Count, true), (OnFailure::Refuse, false)] {
-            let queue = Queue::new(10, on_failure);
-            assert!(queue.fail() && !queue.fail());
-            assert_eq!((queue.is_open(), queue.is_failing()), (open, true));
-            queue.done();
-            assert!(queue.is_open() && !queue.is_failing());
-        }
-    }
-
-    #[test]
-    fn nothing_is_taken_by_an_end() {
-        let queue = Queue::new(10, OnFailure::Refuse);
-        queue.stop();
-        assert!(queue.pause(Duration::MAX.min(Duration::from_secs(3600))));
-        assert!(queue.take(Vec::new(), now() + GATHER).stop);
-        assert!(!queue.ended(Duration::ZERO));
-        assert_eq!(queue.close(), 0);
-        queue.end();
-        assert!(queue.ended(Duration::ZERO));
-        assert!(!queue.push(b"\n", Weight::Owed));
-        assert!(!queue.is_open());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
@@ -144,6 +145,13 @@ impl Record {
         self.line.bytes_down += bytes;
     }
 
+    /// With which code of the protocol a request is about to be broken off.
+    pub fn code(&mut self, code: &'static str) {
+        if !self.ended {
+            self.line.code = Some(code.into());
+        }
+    }
+
     /// Says how the request ended; the first word stands.
     pub fn end(&mut self, ending: Ending, message: Option<String>) {
         if !self.ended {
@@ -151,6 +159,12 @@ impl Record {
             self.line.end = ending;
             self.line.message = message.map(|message| cut(&message));
         }
+    }
+
+    /// Says that this server ends the request, why, and with which code it resets the agent's stream.
+    pub fn cut(&mut self, reason: &str, code: Code, message: Option<String>) {
+        self.code(code.name());
+        self.end(Ending::Cut(reason.to_owned()), message);
     }
 
     fn count(&self) {

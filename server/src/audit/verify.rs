@@ -1,6 +1,7 @@
 //! Checking the chain: whether lines were changed, removed, inserted or moved, and where.
 
 mod finding;
+mod stray;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use super::event::{After, Event, What};
 use super::files::Source;
 use super::query::Error;
 use super::raw::{RawLine, RawLines};
+
+use stray::Stray;
 
 pub use finding::{Finding, Noted, Wrong};
 
@@ -59,13 +62,6 @@ struct Verifier<'a> {
     /// Such lines before the first one of the chain: where, and how many.
     before: Option<(PathBuf, u64, u64)>,
     expected_seen: bool,
-}
-
-struct Stray {
-    file: PathBuf,
-    number: u64,
-    bytes: Vec<u8>,
-    whole: bool,
 }
 
 /// Checks the chain over these files, which are in order.
@@ -227,51 +223,6 @@ impl Verifier<'_> {
                 self.wrong(Finding::new(file, number, Wrong::Other { expected }));
             }
         }
-    }
-
-    /// Whether the line that follows explains what stands before it; what is wrong with that explanation.
-    fn explain_stray(&mut self, event: Option<&Event>, line: &[u8]) -> Option<Wrong> {
-        let torn = match event.map(|event| &event.what) {
-            Some(What::Torn { bytes, sha256 }) => Some((*bytes, sha256.as_str())),
-            _ => None,
-        };
-        let explained = self.stray.as_ref().is_some_and(|stray| match torn {
-            Some((bytes, sha256)) => {
-                bytes == stray.bytes.len() as u64
-                    && sha256 == Mac::Sha256.hash(&stray.bytes).to_string()
-            }
-            // The output was moved away in the middle of a line, which was then written whole.
-            None => !stray.whole && line.starts_with(&stray.bytes),
-        });
-        if explained && let Some(stray) = self.stray.take() {
-            let bytes = stray.bytes.len() as u64;
-            self.note(Finding::new(
-                &stray.file,
-                stray.number,
-                Noted::Torn { bytes },
-            ));
-            return None;
-        }
-        self.give_up_stray();
-        torn.map(|_| Wrong::NotTorn)
-    }
-
-    /// Nothing explains it, unless the chain begins behind it.
-    fn give_up_stray(&mut self) {
-        let Some(stray) = self.stray.take() else {
-            return;
-        };
-        if self.report.lines == 0 {
-            let (_, _, count) = self.before.get_or_insert((stray.file, stray.number, 0));
-            *count += 1;
-            return;
-        }
-        let wrong = if stray.whole {
-            Wrong::NoLine
-        } else {
-            Wrong::Incomplete
-        };
-        self.wrong(Finding::new(&stray.file, stray.number, wrong));
     }
 
     fn finish(mut self) -> Report {

@@ -1,6 +1,7 @@
 //! The thread that writes: seals lines into the chain, keeps what the output does not take, closes files, syncs.
 
 mod begin;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,6 @@ use jiff::Timestamp;
 use super::chain::{Chain, OVERHEAD};
 use super::config::{Rotate, Sync};
 use super::event::{Event, What};
-use super::files;
 use super::head::HeadFile;
 use super::output::{Open, Output};
 use super::queue::Queue;
@@ -282,69 +282,5 @@ impl Writing {
         let end = written.iter().rposition(|byte| *byte == b'\n');
         self.written = end.map_or(0, |end| end + 1);
         self.reopened = true;
-    }
-
-    fn rotate_by_time(&mut self) -> Result<(), GivenUp> {
-        if let (Some(settings), Open::File(file)) = (&self.rotate, &self.open)
-            && let Some(begun) = file.begun()
-            && rotate::is_old(settings, begun, (self.clock)())
-        {
-            return self.rotate();
-        }
-        Ok(())
-    }
-
-    /// Closes the file and begins the next, the first line of which says so.
-    fn rotate(&mut self) -> Result<(), GivenUp> {
-        if self
-            .rotate_after
-            .is_some_and(|after| Instant::now() < after)
-        {
-            return Ok(());
-        }
-        self.flush()?;
-        if self.sync != Sync::Never {
-            self.insist(Self::make_durable)?;
-        }
-        match self.close_file() {
-            Ok(None) => Ok(()),
-            Ok(Some(rotated)) => {
-                self.rotate_after = None;
-                self.put(rotated);
-                Ok(())
-            }
-            Err(error) => {
-                self.rotate_after = Some(Instant::now() + ROTATE_AGAIN);
-                tracing::error!(%error, output = %self.output, "the audit file can not be closed for a new one; lines go on into it");
-                Ok(())
-            }
-        }
-    }
-
-    fn close_file(&mut self) -> io::Result<Option<What>> {
-        let now = (self.clock)();
-        let (Some(settings), Open::File(file)) = (&self.rotate, &mut self.open) else {
-            return Ok(None);
-        };
-        if !file.is_regular() {
-            return Ok(None);
-        }
-        let current = file.path().to_owned();
-        let closed = files::rotated(&current)?;
-        let to = files::name(&current, now, self.chain.head().seq, &closed);
-        file.rotate(&to)?;
-        let closed = files::rotated(&current)?;
-        let mut removed = Vec::new();
-        for file in rotate::superfluous(settings, &closed, now) {
-            match std::fs::remove_file(&file.path) {
-                Ok(()) => removed.push(files::file_name(&file.path)),
-                Err(error) => {
-                    let path = file.path.display();
-                    tracing::warn!(%error, %path, "an old audit file can not be removed");
-                }
-            }
-        }
-        let previous = files::file_name(&to);
-        Ok(Some(What::Rotated { previous, removed }))
     }
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use ci_tunnel::config::value::duration;
 
-use super::{Authenticated, Authenticator, JobCredential, Standing, TokenId, UNKNOWN_END};
+use super::job_token::Standing;
+use super::{Authenticated, Authenticator, JobCredential, TokenId, UNKNOWN_END};
 use crate::identity::{AgentId, JobIdentity};
 use crate::store::{self, JobTokenRecord};
 

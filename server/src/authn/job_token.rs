@@ -9,56 +9,32 @@
 
 mod answer;
 mod asks;
+mod config;
 mod flight;
+mod gitlab;
+mod lookup;
+mod recheck;
 mod shape;
 mod standing;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use ci_tunnel::config::value::{Secret, duration};
-use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
+use ci_tunnel::config::value::Secret;
 
 use super::cache::Cache;
 use super::revocations::Revocations;
 use super::{Authenticated, Error, JobCredential, TokenId, UNKNOWN_END, http, provider};
 use crate::access::{Authorize, Grant, Granted, Listed};
 use crate::store::Store;
-use answer::{Allowed, Gitlab};
+use answer::Allowed;
 use asks::Asks;
+pub use config::Config;
 use flight::Flights;
+use gitlab::{Failure, Gitlab};
 pub(super) use shape::is_job_token;
 pub(super) use standing::Standing;
-
-/// Job tokens of a GitLab in the configuration file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Who decides what a job may use: `gitlab`, `config` (the agents' files here) or `both`. Default: both.
-    pub authorize: Authorize,
-    /// How long GitLab's word on a token is taken for further requests. Default: 60s.
-    #[serde(with = "duration")]
-    pub cache: Duration,
-    /// How long its refusal is. Default: 10s.
-    #[serde(with = "duration")]
-    pub cache_refusals: Duration,
-    /// While a request runs GitLab is asked about its token again after so long, and the request ends when the job has;
-    /// 0s: it is not asked again. Default: 60s.
-    #[serde(with = "duration")]
-    pub recheck: Duration,
-    /// How much longer than `cache` the last good word is taken while GitLab can not be reached. Default: 0s.
-    #[serde(with = "duration")]
-    pub stale: Duration,
-    /// How many tokens a second that are not known to be good GitLab is asked about; twice as many at once. Default: 50.
-    pub asks_per_second: NonZeroU32,
-    /// What GitLab calls itself (its `external_url`), when that is not the provider's `url`.
-    pub external_url: Option<String>,
-}
 
 /// Judges the job tokens of one GitLab.
 #[derive(Debug)]
@@ -77,36 +53,6 @@ pub(super) struct JobTokens {
     used: Mutex<HashMap<[u8; 32], Weak<Authenticated>>>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            authorize: Authorize::default(),
-            cache: Duration::from_secs(60),
-            cache_refusals: Duration::from_secs(10),
-            recheck: Duration::from_secs(60),
-            stale: Duration::ZERO,
-            asks_per_second: NonZeroU32::new(50).expect("50 is not 0"),
-            external_url: None,
-        }
-    }
-}
-
-impl Config {
-    /// What is wrong with it.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let least = Duration::from_secs(1);
-        if !self.recheck.is_zero() && self.recheck < least {
-            return Err("recheck must be 1s at least, or 0s for never".to_owned());
-        }
-        match &self.external_url {
-            Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => Err(
-                format!("external_url is {url:?}: it must begin with `https://` or `http://`"),
-            ),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl JobTokens {
     /// None when no provider accepts job tokens; there is one at most, since a token does not say whose it is.
     pub(super) fn new(
@@ -119,9 +65,13 @@ impl JobTokens {
             return Ok(None);
         };
         let config = provider.job_tokens.clone().unwrap_or_default();
-        let own_url = config.external_url.as_deref().unwrap_or(provider.url());
+        let own_url = config
+            .external_url
+            .as_deref()
+            .unwrap_or_else(|| provider.url());
+        let for_rules = config.authorize != Authorize::Gitlab;
         Ok(Some(Arc::new(Self {
-            gitlab: Gitlab::new(provider.http()?, provider.url(), own_url),
+            gitlab: Gitlab::new(provider.http()?, provider.url(), own_url, for_rules),
             provider: provider.name.clone(),
             identity_prefix: provider.identity_prefix().to_owned(),
             store: store.clone(),
@@ -215,7 +165,7 @@ impl JobTokens {
         self.asks.heard(&asked);
         match asked {
             Ok(allowed) => self.allowed(key, token, known, allowed).await,
-            Err(answer::Failure::Refused) => {
+            Err(Failure::Refused) => {
                 let refusal = Error::JobTokenRefused(self.provider.clone());
                 self.refused.insert(key, (Instant::now(), refusal.clone()));
                 if let Some(known) = known {
@@ -279,8 +229,12 @@ impl JobTokens {
             let id = registration.agent.id;
             let listed = allowed.agents.iter().find(|listed| listed.id == id.0)?;
             let grant = if registration.id_given {
-                let project = listed.config_project.path_with_namespace.clone();
-                Grant::Listed(Listed::read(project, listed.configuration.as_ref()))
+                let project = &listed.config_project;
+                Grant::Listed(Listed::read(
+                    project.path_with_namespace.clone(),
+                    project.id,
+                    listed.configuration.as_ref(),
+                ))
             } else {
                 Grant::NotGivenHere
             };
@@ -298,49 +252,9 @@ impl JobTokens {
             reason,
         }
     }
-
-    /// Asks about the tokens of running requests again, for ever.
-    pub(super) async fn recheck(self: Arc<Self>) {
-        let age = self.config.recheck;
-        if age.is_zero() {
-            return;
-        }
-        let mut tick = tokio::time::interval((age / 10).clamp(SHORTEST_TICK, LONGEST_TICK));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let mut asks = tokio::task::JoinSet::new();
-            for (key, standing) in self.due(age) {
-                let this = Arc::clone(&self);
-                asks.spawn(async move {
-                    // The cache may have forgotten it, or hold one of an earlier word.
-                    if this.known.get(&key).is_none() {
-                        this.known.insert(key, Arc::clone(&standing));
-                    }
-                    // What comes of it is in the standing; a GitLab that does not answer changes nothing.
-                    let _ = this.ask_once(key, standing.token.clone(), age).await;
-                });
-            }
-            while asks.join_next().await.is_some() {}
-        }
-    }
-
-    /// The tokens of running requests that GitLab was not asked about for `age`.
-    fn due(&self, age: Duration) -> Vec<([u8; 32], Arc<Standing>)> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, who| who.strong_count() > 0);
-        let standing = |(key, who): (&[u8; 32], &Weak<Authenticated>)| {
-            let standing = who.upgrade()?.standing.clone()?;
-            let due = standing.check().is_ok() && !standing.is_younger(age);
-            due.then_some((*key, standing))
-        };
-        used.iter().filter_map(standing).collect()
-    }
 }
 
 /// So many good tokens are remembered, some KiB each.
 const MAX_KNOWN: usize = 10_000;
 /// So many refusals are, some bytes each.
 const MAX_REFUSED: usize = 100_000;
-const SHORTEST_TICK: Duration = Duration::from_millis(100);
-const LONGEST_TICK: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ use ci_tunnel::config::value::duration;
 use tokio::sync::watch;
 
 use super::provider::Providers;
-use super::{http, jwt};
+use super::{StartError, jwt};
 use crate::metrics::Metrics;
 pub use config::Config;
 pub use inspect::{Inspection, inspect};
@@ -113,10 +113,13 @@ impl Issuers {
     }
 
     /// Begins to fetch keys. Without it each issuer's are fetched when its first token comes.
-    pub(super) fn start(&self, metrics: &Metrics) -> Result<(), http::BuildError> {
-        self.issuers
-            .iter()
-            .try_for_each(|issuer| issuer.start(metrics))
+    pub(super) fn start(&self, metrics: &Metrics) -> Result<(), StartError> {
+        self.issuers.iter().try_for_each(|issuer| {
+            let named = |error| format!("{}: {error}", issuer.provider());
+            issuer
+                .start(metrics)
+                .map_err(|error| StartError::Provider(named(error)))
+        })
     }
 
     /// Whose job `token` is of, as the issuer says whose name it bears. `now` is within its time.

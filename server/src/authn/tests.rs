@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::identity::{Environment, Project};
+use crate::identity::{AgentId, Environment, Project};
 
 mod attacks;
 mod sessions;

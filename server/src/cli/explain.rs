@@ -116,11 +116,13 @@ async fn explain(
         let source = sources.of(agent);
         let mut notes = source.notes();
         notes.extend(subject.notes(config));
+        let explanation = subject.explain(agent, &source.rules);
+        notes.extend(subject.what_is_missing(&explanation).map(str::to_owned));
         if let Some(running) = &running {
             notes.extend(running.notes(agent, &source, config.timeouts.hold));
         }
         Report {
-            explanation: subject.explain(agent, &source.rules),
+            explanation,
             refusals: subject.refusals(agent),
             source,
             notes,

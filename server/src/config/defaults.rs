@@ -22,7 +22,6 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             audit: audit::Config::default(),
             threads: 1,
-            file: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::Listener;
 use super::admit::{Admitted, read, send};
 use super::pings::{Due, Pings};
 use crate::agents::Session;
+use crate::audit::event::What;
 use crate::identity::Agent;
 
 /// How long an agent that only looks may stay.
@@ -37,6 +38,13 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
         kubernetes = session.hello.kubernetes_version,
         "agent connected"
     );
+    listener.audit.event(What::AgentConnected {
+        agent: (&agent).into(),
+        session: session.id,
+        client: session.remote_address(),
+        version: session.hello.version.clone(),
+        pod: session.hello.pod.clone(),
+    });
     let registered = listener.registry.register(std::sync::Arc::clone(&session));
     let (code, reason) = match talk(listener, &session, &agent, sender, receiver).await {
         Ok(End::Closed) => (Code::Done, "the agent closed its control stream".to_owned()),
@@ -51,6 +59,12 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
     drop(registered);
     session.close(code, &reason);
     tracing::info!(agent.id = agent.id.0, %agent, reason, "agent disconnected");
+    listener.audit.event(What::AgentDisconnected {
+        agent: (&agent).into(),
+        session: session.id,
+        code: code.name().to_owned(),
+        reason,
+    });
 }
 
 /// Requests must not find it: it leaves as soon as it knows that it was admitted.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::stream::{self, Piece, Receiver};
 use http_body::{Frame, SizeHint};
+use quinn::ConnectionError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Slots;
@@ -232,6 +233,13 @@ impl Flow {
     }
 
     fn broken(&mut self, error: Error) -> Error {
+        let code = match &error {
+            Error::Stream(error) => code_of(error),
+            _ => Code::Protocol.name(),
+        };
+        if let Some(kept) = &mut self.kept {
+            kept.record.code(code);
+        }
         self.end(Ending::Broken(error.to_string()), None);
         error
     }
@@ -258,11 +266,26 @@ impl Flow {
         if self.state != State::Flowing {
             return;
         }
-        self.end(Ending::Cut(why.label.to_owned()), Some(why.message.clone()));
+        if let Some(kept) = &mut self.kept {
+            let message = Some(why.message.clone());
+            kept.record.cut(why.label, why.code(), message);
+        }
         self.state = State::Cut(why.message.clone());
-        self.receiver.stop(Code::PermitLost);
+        self.receiver.stop(why.code());
         self.unpaid = None;
         // The audit's line is written, the upload ends, places are free.
         self.kept = None;
+    }
+}
+
+/// A stream's failure as one word for machines.
+pub(super) fn code_of(error: &stream::Error) -> &'static str {
+    match error {
+        stream::Error::Reset(code) | stream::Error::Stopped(code) => code.name(),
+        stream::Error::Lost(ConnectionError::ApplicationClosed(close)) => {
+            Code::from_number(close.error_code.into_inner()).name()
+        }
+        stream::Error::Lost(_) => "lost",
+        stream::Error::Malformed(_) | stream::Error::Truncated => Code::Protocol.name(),
     }
 }

@@ -21,7 +21,7 @@ pub enum Change {
     Agents,
     /// The rules, which were these before.
     Rules(Arc<Snapshot>),
-    /// Credentials were revoked.
+    /// Credentials were revoked, or their CI system says something else of them.
     Tokens,
 }
 
@@ -55,10 +55,12 @@ impl Proxy {
         // judges those.
         let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
         let gone = self.directory.get(agent.id).is_none();
-        if (changed || gone || live.request().who.still_valid().is_err())
+        // What its CI system says of it may have changed too.
+        let told = live.request().who.is_told_of();
+        if (changed || gone || told || live.request().who.still_valid().is_err())
             && let Some(why) = self.judge(live.request())
         {
-            return Err(Reject::Cut(why.message));
+            return Err(Reject::Cut(why));
         }
         let permitted = Permitted { agent, live, slots };
         Ok((permitted, identity))
@@ -76,7 +78,11 @@ impl Proxy {
                 self.live
                     .of_agents(|agent| !now.has_same_rules(&before, agent))
             }
-            Change::Tokens => self.live.all(),
+            Change::Tokens => {
+                let mut all = self.live.all();
+                all.retain(|request| request.who.is_told_of() || lost(&request.who).is_some());
+                all
+            }
         };
         for batch in concerned.chunks(BATCH) {
             for request in batch {
@@ -90,19 +96,15 @@ impl Proxy {
 
     /// Why a running request may not go on; `None` if it may.
     pub fn judge(&self, request: &live::Request) -> Option<Why> {
-        match request.who.still_valid() {
-            // A credential must be good when a request begins; that it ends with time does not end what runs.
-            Ok(()) | Err(authn::Error::Expired) => {}
-            Err(error) => {
-                let label = match error {
-                    authn::Error::JobEnded => "job_ended",
-                    _ => "token",
-                };
-                return Some(Why {
-                    label,
-                    message: error.to_string(),
-                });
-            }
+        if let Some(error) = lost(&request.who) {
+            let label = match error {
+                authn::Error::JobEnded => "job_ended",
+                _ => "token",
+            };
+            return Some(Why {
+                label,
+                message: error.to_string(),
+            });
         }
         if self.directory.get(request.agent.id).is_none() {
             return Some(Why {
@@ -125,5 +127,14 @@ impl Proxy {
                 message: denied.to_string(),
             }),
         }
+    }
+}
+
+/// Why a running request may not go on with its credential. That must be good when a request begins; that it ends with time
+/// does not end what runs.
+fn lost(who: &Authenticated) -> Option<authn::Error> {
+    match who.still_valid() {
+        Ok(()) | Err(authn::Error::Expired) => None,
+        Err(error) => Some(error),
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ci_tunnel::protocol::code::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Permit;
-use crate::authn::{Authenticated, TokenId};
+use crate::authn::Authenticated;
 use crate::identity::{Agent, AgentId};
 use crate::metrics::{Metrics, ReasonLabels};
 
@@ -123,27 +124,6 @@ impl Live {
         self.of_agents(|_| true)
     }
 
-    /// The credentials that requests run with, each once.
-    pub fn credentials(&self) -> Vec<Arc<Authenticated>> {
-        let mut credentials = HashMap::new();
-        for request in self.all() {
-            let who = &request.who;
-            if !credentials.contains_key(&who.token) {
-                credentials.insert(who.token.clone(), Arc::clone(who));
-            }
-        }
-        credentials.into_values().collect()
-    }
-
-    /// Cuts what runs with a token, or with one that was got with it; how many requests that were.
-    pub fn cut_token(&self, token: &TokenId, why: &Why) -> usize {
-        let stands_on = |request: &Request| {
-            let who = &request.who;
-            who.token == *token || who.parents.contains(token)
-        };
-        self.cut_those(self.all(), stands_on, why)
-    }
-
     /// Cuts what one session of an agent carries; how many requests that were.
     pub fn cut_session(&self, agent: AgentId, session: u64, why: &Why) -> usize {
         let requests = self.of_agents(|running| running.id == agent);
@@ -192,6 +172,18 @@ impl Live {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Why {
+    /// What the agent is told, and the audit.
+    pub fn code(&self) -> Code {
+        match self.label {
+            RESTARTING => Code::Restarting,
+            AGENT_DELETED => Code::AgentDeleted,
+            AGENT_TOKEN => Code::TokenRejected,
+            _ => Code::PermitLost,
+        }
     }
 }
 

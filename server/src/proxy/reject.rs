@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHE
 use http::{Response, StatusCode};
 
 use super::limits::Over;
+use super::live::Why;
 use crate::access::Denied;
 use crate::authn;
 use crate::configrepo::webhook;
@@ -68,8 +69,8 @@ pub enum Reject {
         "nothing behind agent {agent} took any more of the request's body for too long (timeouts.stalled_upload)"
     )]
     StalledUpload { agent: String },
-    #[error("this request was ended: {0}")]
-    Cut(String),
+    #[error("this request was ended: {}", .0.message)]
+    Cut(Why),
     #[error("this server is shutting down; try again")]
     ShuttingDown,
     /// Sent already, and not safe to repeat.
@@ -166,7 +167,6 @@ impl Reject {
                 form(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long")
             }
             // The credential may be good: nobody could be asked.
-            Self::Unauthenticated(authn::Error::Unavailable { .. }) => again("authn_unavailable"),
             Self::Unauthenticated(error) => match error.retry_after() {
                 Some(retry_after) => Form {
                     retry_after: Some(retry_after),

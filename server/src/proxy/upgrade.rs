@@ -6,6 +6,7 @@ use ci_tunnel::transport::stream::{Receiver, Sender};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::body::code_of;
 use super::limits::pace::Paced;
 use super::{Slots, live};
 use crate::agents::session::Running;
@@ -25,19 +26,13 @@ pub struct Upgraded {
 impl Upgraded {
     /// Waits for the client's side of the switch, then carries bytes.
     pub async fn run(mut self, client: OnUpgrade, _drain: ci_tunnel::runtime::drain::Watcher) {
-        let io = match client.await {
-            Ok(upgraded) => TokioIo::new(upgraded),
-            Err(error) => {
-                self.record.end(Ending::ClientGone, Some(error.to_string()));
-                return;
-            }
-        };
         let mut counters = Counters::default();
         let cut = self.live.request().cut();
         let (sender, receiver) = (&mut self.sender, &mut self.receiver);
         let (reads, writes) = (self.slots.pace(), self.slots.pace());
         let carry = async {
             let counters = &mut counters;
+            let io = TokioIo::new(client.await.map_err(std::io::Error::other)?);
             match reads.zip(writes) {
                 None => splice(io, sender, receiver, counters, Code::Cancelled).await,
                 Some((reads, writes)) => {
@@ -65,15 +60,17 @@ impl Upgraded {
             Some(Ok(())) => self.record.end(Ending::Complete, None),
             Some(Err(Error::Io(_))) => self.record.end(Ending::ClientGone, None),
             Some(Err(Error::Stream(error))) => {
-                self.record.end(Ending::Broken(error.to_string()), None)
+                self.record.code(code_of(&error));
+                self.record.end(Ending::Broken(error.to_string()), None);
             }
+            // Cut: the reason was there before.
             None => {
-                let why = self.live.request().why();
-                let label = why.as_ref().map_or("cut", |why| why.label).to_owned();
-                self.record
-                    .end(Ending::Cut(label), why.map(|why| why.message));
-                self.sender.reset(Code::PermitLost);
-                self.receiver.stop(Code::PermitLost);
+                if let Some(why) = self.live.request().why() {
+                    let code = why.code();
+                    self.record.cut(why.label, code, Some(why.message));
+                    self.sender.reset(code);
+                    self.receiver.stop(code);
+                }
             }
         }
     }

@@ -1,9 +1,12 @@
 //! What every backend must do. Each case gets a new, empty store.
 
+mod ids;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{AgentTokenId, Error, JobTokenRecord, Refusal, Store};
 use crate::identity::{Agent, AgentId};
+pub(super) use ids::given_ids_stay_with_their_agents;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -21,7 +24,7 @@ macro_rules! run {
             $open: agents_are_found, names_are_unique_whatever_their_case, ids_are_never_used_again,
             several_tokens_an_agent, tokens_expire, tokens_are_revoked, last_use_is_noted,
             deleting_an_agent_voids_its_tokens, secrets_stay, job_tokens_are_listed, revocations_stay_until_their_end,
-            changes_are_published
+            changes_are_published, given_ids_stay_with_their_agents
         );
     };
 }

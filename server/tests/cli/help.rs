@@ -37,7 +37,7 @@ const JOB: &str = "--project --project-id --group-id --job-id --pipeline-id --pi
 const HELP: &[(&str, &str)] = &[
     (
         "",
-        "serve check agent job-token explain kubeconfig completions --version",
+        "serve check agent job-token explain audit kubeconfig completions --version",
     ),
     ("serve", ""),
     ("check", ""),
@@ -63,6 +63,13 @@ const HELP: &[(&str, &str)] = &[
     (
         "kubeconfig",
         "--token-file --context --lifetime --json CI_TUNNEL_JOB_TOKEN.",
+    ),
+    ("audit", "verify query"),
+    ("audit verify", "FILE --expect-last --key-file --json"),
+    (
+        "audit query",
+        "FILE --request-id --job --project --agent --user --verb --resource --namespace --status --reason \
+         --since --until --format",
     ),
     ("completions", "bash fish zsh"),
 ];

@@ -3,6 +3,7 @@
 // A test may tell its story in one piece.
 #![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
+mod audit;
 mod explain;
 mod help;
 mod messages;

@@ -11,14 +11,14 @@ use tokio::time::{interval, timeout};
 
 use crate::place::{DEADLINE, Place};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     serving: String,
 }
 
 impl Server {
-    async fn start(place: &Place) -> Self {
+    pub(crate) async fn start(place: &Place) -> Self {
         let mut child = place.command(&["serve"]).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut server = Self {
@@ -55,7 +55,7 @@ impl Server {
             .unwrap()
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(
             Command::new("kill")
@@ -67,7 +67,7 @@ impl Server {
         );
     }
 
-    async fn end(&mut self) -> ExitStatus {
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         timeout(DEADLINE, self.child.wait())
             .await
             .expect("the server does not end")

@@ -11,6 +11,8 @@ use tokio::process::Command;
 
 use crate::rig::Rig;
 
+mod audit;
+
 const FULL: &str = "audit: { output: { file: /dev/full }, on_failure: FAILURE }";
 
 #[tokio::test]
@@ -55,7 +57,9 @@ async fn the_audits_when_requests_are_refused() -> Result<()> {
 #[tokio::test]
 async fn the_stores() -> Result<()> {
     let files = tempfile::tempdir()?;
-    let Some(private) = Private::start(files.path()).await? else {
+    let Some(private) =
+        Private::start(files.path(), "state", "audit: { output: stdout }\n").await?
+    else {
         return Ok(());
     };
     let create = async |name| private.server(&["agent", "create", name, "--json"]).await;
@@ -84,11 +88,13 @@ async fn the_stores() -> Result<()> {
 struct Private {
     server: Process,
     root: std::path::PathBuf,
+    /// Where it listens.
+    serving: serde_json::Value,
 }
 
 impl Private {
-    /// `None`, said aloud, where there is no right to mount.
-    async fn start(root: &std::path::Path) -> Result<Option<Self>> {
+    /// With a disk of 2 MiB at `disk`. `None`, said aloud, where there is no right to mount.
+    async fn start(root: &std::path::Path, disk: &str, yaml: &str) -> Result<Option<Self>> {
         let may = Command::new("unshare")
             .args(["-m", "true"])
             .stderr(Stdio::null())
@@ -96,27 +102,31 @@ impl Private {
             .await;
         if !may.is_ok_and(|status| status.success()) {
             ensure!(std::env::var_os("CI").is_none(), "CI must be able to mount");
-            eprintln!("SKIPPED a full disk for the store: no right to `unshare -m`");
+            eprintln!("SKIPPED a full disk: no right to `unshare -m`");
             return Ok(None);
         }
-        std::fs::create_dir_all(root.join("state"))?;
-        let yaml = "state_dir: state\nlog: { format: json }\nkubernetes_api: { listen: 127.0.0.1:0 }\n\
-                    agents: { listen: 127.0.0.1:0 }\nops: { listen: 127.0.0.1:0 }\naudit: { output: stdout }\n";
-        std::fs::write(root.join("server.yaml"), yaml)?;
+        for folder in ["state", disk] {
+            std::fs::create_dir_all(root.join(folder))?;
+        }
+        let common = "state_dir: state\nlog: { format: json }\nkubernetes_api: { listen: 127.0.0.1:0 }\n\
+                      agents: { listen: 127.0.0.1:0 }\nops: { listen: 127.0.0.1:0 }\n";
+        std::fs::write(root.join("server.yaml"), format!("{common}{yaml}"))?;
         let mut command = Command::new("unshare");
-        let script =
-            "mount -t tmpfs -o size=2m tmpfs state && exec \"$0\" --config server.yaml serve";
+        let script = format!(
+            "mount -t tmpfs -o size=2m tmpfs {disk} && exec \"$0\" --config server.yaml serve"
+        );
         command
-            .args(["-m", "sh", "-c", script])
+            .args(["-m", "sh", "-c", &script])
             .arg(binary("ci-tunnel-server")?)
             .current_dir(root);
         let mut server = Process::start("server", command, &root.join("log"))?;
-        server
+        let serving = server
             .wait_for_line("the start", |line| line.contains("\"serving\""))
             .await?;
         Ok(Some(Self {
             server,
             root: root.to_owned(),
+            serving: serde_json::from_str(&serving)?,
         }))
     }
 

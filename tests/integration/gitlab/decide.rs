@@ -179,3 +179,65 @@ async fn a_kubeconfig_for_a_job_token_holds_that_token() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn rules_for_environments_and_protected_refs_hold_for_job_tokens() -> Result<()> {
+    let config = "ci_access: { projects: [\
+                  { id: acme/team/shop, environments: ['review/*'], access_as: { impersonate: { username: 'env:{environment}' } } },\
+                  { id: acme/team/shop, protected_branches_only: true, access_as: { ci_job: {} } }] }";
+    let settings = json!({"authorize": "config"});
+    let setup = Setup::configured(settings, config).await?;
+    let named = |name: &str, slug: &str| json!({"id": 1, "name": name, "slug": slug});
+    let mut environments: Vec<_> = (0..150)
+        .map(|number| {
+            named(
+                &format!("review/other-{number}"),
+                &format!("review-other-{number}"),
+            )
+        })
+        .collect();
+    environments.push(named("review/Topic", "review-topic-a1b2c3"));
+    let of = |id, slug: &str, git_ref: &str, tag| Job {
+        id,
+        git_ref: git_ref.to_owned(),
+        tag,
+        environment: Some((slug.to_owned(), "development".to_owned())),
+        environments: Some(environments.clone()),
+        branches: Some(vec![
+            json!({"name": "main", "protected": true}),
+            json!({"name": "main-2", "protected": false}),
+        ]),
+        tags: Some(vec![json!({"name": "main-2", "protected": true})]),
+        ..Job::default()
+    };
+    let cases = [
+        (
+            of(1, "review-topic-a1b2c3", "main-2", false),
+            Some("env:review/Topic"),
+        ),
+        (of(2, "other", "main", false), Some("gitlab:ci_job:2")),
+        (of(3, "other", "main-2", true), Some("gitlab:ci_job:3")),
+        (of(4, "other", "main-2", false), None),
+        (of(5, "other", "mai", false), None),
+        (of(6, "other", "refs/merge-requests/7/head", false), None),
+        // GitLab does not show the job what its project has.
+        (
+            Job {
+                environments: None,
+                branches: None,
+                ..of(7, "review-topic-a1b2c3", "main", false)
+            },
+            None,
+        ),
+    ];
+    for (job, user) in cases {
+        let id = job.id;
+        let token = setup.jobs.start(job);
+        let (code, body) = setup.answer(&token).await?;
+        ensure!((code == 200) == user.is_some(), "{id}: {code} {body}");
+        let line = setup.audited(id).await?;
+        let username = line["kubernetes"]["as"].as_str();
+        assert_eq!(username, user, "{id}: {line}");
+    }
+    Ok(())
+}

@@ -44,6 +44,11 @@ pub struct Job {
     /// Slug and tier.
     pub environment: Option<(String, String)>,
     pub agents: Vec<Value>,
+    /// What the project has: environments as `{name, slug}`, branches and tags as `{name, protected}`; none: GitLab does
+    /// not show them to jobs.
+    pub environments: Option<Vec<Value>>,
+    pub branches: Option<Vec<Value>>,
+    pub tags: Option<Vec<Value>>,
 }
 
 /// The two paths.
@@ -51,6 +56,8 @@ pub const JOB: &str = "/api/v4/job";
 pub const ALLOWED: &str = "/api/v4/job/allowed_agents";
 /// Of every job's pipeline.
 pub const PIPELINE: u64 = 88;
+/// The project whose environments, branches and tags are told.
+const PROJECT: u64 = 7;
 
 impl Default for Job {
     /// A job of `main` of `acme/team/shop` that may use no agent.
@@ -58,7 +65,7 @@ impl Default for Job {
         Self {
             id: 4711,
             path: "acme/team/shop".to_owned(),
-            project: 7,
+            project: PROJECT,
             groups: vec![31, 3],
             git_ref: "main".to_owned(),
             tag: false,
@@ -69,6 +76,9 @@ impl Default for Job {
                 .to_vec(),
             environment: None,
             agents: Vec::new(),
+            environments: None,
+            branches: None,
+            tags: None,
         }
     }
 }
@@ -92,6 +102,28 @@ impl Job {
             "configuration": configuration,
         }));
         self
+    }
+
+    /// What of a list begins with the text of the query's `search`, or is its `name`, in pages.
+    fn listed(list: Option<&Vec<Value>>, query: &str) -> Option<Value> {
+        let query: HashMap<_, _> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| {
+                let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
+                (key, value.into_owned())
+            })
+            .collect();
+        let number = |key, default| query.get(key).map_or(default, |text| text.parse().unwrap());
+        let (per_page, page) = (number("per_page", 20), number("page", 1_usize));
+        let matches = |entry: &&Value| {
+            let name = entry["name"].as_str().unwrap();
+            let search = query.get("search").map(|text| text.trim_start_matches('^'));
+            query.get("name").is_none_or(|wanted| wanted == name)
+                && search.is_none_or(|beginning| name.starts_with(beginning))
+        };
+        let found = list?.iter().filter(matches).skip((page - 1) * per_page);
+        Some(found.take(per_page).cloned().collect())
     }
 
     fn allowed(&self) -> Value {
@@ -149,9 +181,12 @@ impl Issuer {
             url: self.url().to_owned(),
             state: Arc::default(),
         };
-        for path in [JOB, ALLOWED] {
+        let lists = ["environments", "repository/branches", "repository/tags"]
+            .map(|list| format!("/api/v4/projects/{PROJECT}/{list}"));
+        for path in [JOB, ALLOWED].into_iter().map(str::to_owned).chain(lists) {
             let answering = jobs.clone();
-            self.on(path, move |request| answering.answer(path, request));
+            let answered = path.clone();
+            self.on(&path, move |request| answering.answer(&answered, request));
         }
         jobs
     }
@@ -210,7 +245,19 @@ impl Jobs {
                 }
                 json_response(StatusCode::OK, &details)
             }
-            Some(job) => json_response(StatusCode::OK, &job.allowed()),
+            Some(job) if path == ALLOWED => json_response(StatusCode::OK, &job.allowed()),
+            Some(job) => {
+                let list = match path.rsplit('/').next() {
+                    Some("environments") => &job.environments,
+                    Some("branches") => &job.branches,
+                    _ => &job.tags,
+                };
+                let query = request.uri.query().unwrap_or_default();
+                match Job::listed(list.as_ref(), query) {
+                    Some(found) => json_response(StatusCode::OK, &found),
+                    None => json_response(StatusCode::FORBIDDEN, &json!({"message": "403"})),
+                }
+            }
             None => json_response(
                 StatusCode::UNAUTHORIZED,
                 &json!({"message": "401 Unauthorized"}),

@@ -66,6 +66,10 @@ impl Token {
         &self.claims[name]
     }
 
+    pub fn claims(&self) -> &Value {
+        &self.claims
+    }
+
     pub fn sign(&self) -> String {
         self.sign_text(&self.header.to_string(), &self.claims.to_string())
     }

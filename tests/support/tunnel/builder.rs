@@ -40,7 +40,7 @@ struct Told {
 }
 
 impl<'a> Builder<'a> {
-    /// Keys of `server.yaml` over those that every tunnel has.
+    /// Keys of `server.yaml` over those that every tunnel has. `$REPOSITORIES` in it is the directory of the agents' files.
     #[must_use]
     pub fn server_yaml(mut self, yaml: &str) -> Self {
         yaml.clone_into(&mut self.server_yaml);

@@ -43,9 +43,21 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
         "log": {"format": "json"},
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
-    merge(&mut file, extra).context("the test's server_yaml")?;
+    // Lists are replaced whole, so whoever says more of the repository names its directory.
+    let directory = folder.path(REPOSITORIES).display().to_string();
+    let extra = extra.replace("$REPOSITORIES", &directory);
+    merge(&mut file, &extra).context("the test's server_yaml")?;
     let text = serde_yaml::to_string(&file)?;
     folder.write(SERVER_YAML, &text).map(drop)
+}
+
+/// Puts keys over those of the server's file.
+pub(super) fn change_server_yaml(folder: &Folder, extra: &str) -> Result<()> {
+    let path = folder.path(SERVER_YAML);
+    let text = fs::read_to_string(&path).context("the server's file")?;
+    let mut file: Value = serde_yaml::from_str(&text)?;
+    merge(&mut file, extra)?;
+    replace(&path, &serde_yaml::to_string(&file)?)
 }
 
 /// Puts the keys of a YAML text over those of `file`, level by level.

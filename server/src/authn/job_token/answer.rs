@@ -1,38 +1,10 @@
-//! Asking GitLab: `GET /api/v4/job/allowed_agents` and, once a token, `GET /api/v4/job`; their answers → a job.
-//!
-//! The first tells ids alone, and rules speak of paths: the second has the job's address, which holds the project's path.
+//! GitLab's answers about a job token → a job in this server's words.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use ci_tunnel::config::value::Secret;
-use http::header::HeaderName;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::{Standing, shape};
-use crate::authn::{Error, http as client};
 use crate::identity::{Environment, Group, JobIdentity, Project, ProjectPath, RefType, User};
-
-/// One GitLab.
-#[derive(Debug)]
-pub(super) struct Gitlab {
-    client: client::Client,
-    url: String,
-    /// What it calls itself in the addresses that it answers.
-    own_url: String,
-}
-
-/// Why GitLab did not say whose a token is.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("it does not know the token")]
-    Refused,
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("{0}")]
-    Unusable(String),
-}
 
 /// What GitLab says of a token.
 #[derive(Debug)]
@@ -45,15 +17,24 @@ pub(super) struct Allowed {
 }
 
 /// What of a job does not change while it runs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) id: u64,
     pipeline: u64,
-    project: u64,
+    pub(super) project: u64,
     path: ProjectPath,
-    git_ref: Option<String>,
-    ref_type: Option<RefType>,
+    pub(super) git_ref: Option<String>,
+    pub(super) ref_type: Option<RefType>,
     source: Option<String>,
+    details: Details,
+}
+
+/// What of a job GitLab tells by further endpoints; unknown where it was not asked, or does not show it to the job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Details {
+    pub(super) ref_protected: Option<bool>,
+    /// Of the environment with a slug, its name.
+    pub(super) environment: Option<(String, String)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,11 +46,12 @@ pub(super) struct AllowedAgent {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ConfigProject {
+    pub(super) id: u64,
     pub(super) path_with_namespace: ProjectPath,
 }
 
 #[derive(Debug, Deserialize)]
-struct AllowedAnswer {
+pub(super) struct AllowedAnswer {
     allowed_agents: Vec<AllowedAgent>,
     job: Numbered,
     pipeline: Numbered,
@@ -106,7 +88,7 @@ struct AnsweredEnvironment {
 }
 
 #[derive(Debug, Deserialize)]
-struct JobAnswer {
+pub(super) struct JobAnswer {
     id: u64,
     web_url: String,
     #[serde(rename = "ref")]
@@ -122,99 +104,58 @@ struct AnsweredPipeline {
     source: Option<String>,
 }
 
-const JOB_TOKEN: HeaderName = HeaderName::from_static("job-token");
-
-impl Gitlab {
-    pub(super) fn new(client: client::Client, url: &str, own_url: &str) -> Self {
-        Self {
-            client,
-            url: url.to_owned(),
-            own_url: own_url.trim_end_matches('/').to_owned(),
-        }
-    }
-
-    /// Whether `token` may be shown to this GitLab: one that names another would tell it that one's secret.
-    pub(super) fn check_issuer(&self, token: &str, now: SystemTime) -> Result<(), Error> {
-        let Some(claimed) = shape::claimed(token) else {
-            return Ok(());
-        };
-        let own = |issuer: &String| {
-            host(&self.own_url).eq_ignore_ascii_case(issuer)
-                || host(&self.url).eq_ignore_ascii_case(issuer)
-        };
-        if !claimed.iss.as_ref().is_none_or(own) {
-            return Err(Error::Malformed("it is a job token of another GitLab"));
-        }
-        if claimed.has_expired(now) {
-            return Err(Error::Expired);
-        }
-        Ok(())
-    }
-
-    /// Whose `token` is; `known`: what it was before, whose job is not asked about again.
-    pub(super) async fn ask(
-        &self,
-        token: &Secret,
-        known: Option<&Standing>,
-    ) -> Result<Allowed, Failure> {
-        let allowed = self.get::<AllowedAnswer>("job/allowed_agents", token);
-        let (allowed, job) = match known {
-            Some(known) => (allowed.await?, Arc::clone(&known.job)),
-            None => {
-                let job = self.get::<JobAnswer>("job", token);
-                let (allowed, job) = tokio::join!(allowed, job);
-                (allowed?, Arc::new(self.job(job?)?))
-            }
-        };
-        let told = (allowed.job.id, allowed.pipeline.id, allowed.project.id);
+impl AllowedAnswer {
+    /// This, when it is of `job`.
+    pub(super) fn of(self, job: Arc<Job>) -> Result<Allowed, String> {
+        let told = (self.job.id, self.pipeline.id, self.project.id);
         if told != (job.id, job.pipeline, job.project) {
-            return Err(Failure::Unusable(
-                "its two answers speak of different jobs".to_owned(),
-            ));
+            return Err("its two answers speak of different jobs".to_owned());
         }
         Ok(Allowed {
-            agents: allowed.allowed_agents,
+            agents: self.allowed_agents,
             job,
-            project: allowed.project,
-            user: allowed.user,
-            environment: allowed.environment,
+            project: self.project,
+            user: self.user,
+            environment: self.environment,
         })
     }
+}
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, token: &Secret) -> Result<T, Failure> {
-        let url = format!("{}/api/v4/{path}", self.url);
-        match self.client.get(&url, Some((JOB_TOKEN, token))).await {
-            Ok(answer) => Ok(answer.value),
-            Err(client::Error::Status {
-                status: 401 | 403 | 404,
-                ..
-            }) => Err(Failure::Refused),
-            Err(error @ client::Error::Unreachable { .. }) => {
-                Err(Failure::Unreachable(error.to_string()))
-            }
-            Err(error) => Err(Failure::Unusable(error.to_string())),
+impl JobAnswer {
+    /// The job, of the GitLab that calls itself `own_url`.
+    pub(super) fn job(self, own_url: &str) -> Result<Job, String> {
+        let Self { id, web_url, .. } = &self;
+        let path = project_path(own_url, web_url, *id).ok_or_else(|| {
+            format!(
+                "it calls the job {web_url:?}, which is not of {own_url}: when that is its external_url, set \
+                 job_tokens.external_url to it"
+            )
+        })?;
+        let kind = ref_type(self.git_ref.as_deref(), self.tag);
+        Ok(Job {
+            id: *id,
+            pipeline: self.pipeline.id,
+            project: self.pipeline.project_id,
+            path,
+            ref_type: kind,
+            git_ref: self.git_ref.filter(|_| kind.is_some()),
+            source: self.pipeline.source,
+            details: Details::default(),
+        })
+    }
+}
+
+impl Job {
+    pub(super) fn with(&self, details: Details) -> Self {
+        Self {
+            details,
+            ..self.clone()
         }
     }
 
-    fn job(&self, answer: JobAnswer) -> Result<Job, Failure> {
-        let JobAnswer { id, web_url, .. } = &answer;
-        let unusable = || {
-            Failure::Unusable(format!(
-                "it calls the job {web_url:?}, which is not of {}: when that is its external_url, set \
-                 job_tokens.external_url to it",
-                self.own_url
-            ))
-        };
-        let path = project_path(&self.own_url, web_url, *id).ok_or_else(unusable)?;
-        Ok(Job {
-            id: *id,
-            pipeline: answer.pipeline.id,
-            project: answer.pipeline.project_id,
-            path,
-            ref_type: ref_type(answer.git_ref.as_deref(), answer.tag),
-            git_ref: answer.git_ref,
-            source: answer.pipeline.source,
-        })
+    fn environment_name(&self, slug: Option<&str>) -> Option<String> {
+        let (of, name) = self.details.environment.as_ref()?;
+        (slug? == of).then(|| name.clone())
     }
 }
 
@@ -228,7 +169,7 @@ fn project_path(own_url: &str, web_url: &str, job: u64) -> Option<ProjectPath> {
         .filter(|path: &ProjectPath| path.ancestors().next().is_some())
 }
 
-/// Merge requests have refs that are neither (`refs/merge-requests/7/head`).
+/// What a ref is; merge requests have refs that are neither branches nor tags (`refs/merge-requests/7/head`).
 fn ref_type(git_ref: Option<&str>, tag: Option<bool>) -> Option<RefType> {
     match (git_ref?, tag?) {
         (_, true) => Some(RefType::Tag),
@@ -237,16 +178,13 @@ fn ref_type(git_ref: Option<&str>, tag: Option<bool>) -> Option<RefType> {
     }
 }
 
-/// The host of an address, without its port.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or_default();
-    host.rsplit_once(':').map_or(host, |(host, _)| host)
-}
-
 impl Allowed {
-    /// The job, in this server's words. What GitLab does not tell stays unknown: the environment's name, and whether it
-    /// or the ref is protected.
+    pub(super) fn environment_slug(&self) -> Option<&str> {
+        self.environment.as_ref()?.slug.as_deref()
+    }
+
+    /// The job, in this server's words. What GitLab does not tell stays unknown: whether the environment is protected, and
+    /// what was not to be looked up.
     pub(super) fn identity(&self, provider: &str, prefix: &str) -> Result<JobIdentity, String> {
         let job = &self.job;
         Ok(JobIdentity {
@@ -262,9 +200,9 @@ impl Allowed {
             pipeline_source: job.source.clone(),
             git_ref: job.git_ref.clone(),
             ref_type: job.ref_type,
-            ref_protected: None,
+            ref_protected: job.details.ref_protected,
             environment: self.environment.as_ref().map(|environment| Environment {
-                name: None,
+                name: job.environment_name(environment.slug.as_deref()),
                 slug: environment.slug.clone(),
                 tier: environment.tier.clone(),
                 protected: None,
@@ -297,5 +235,45 @@ impl Allowed {
             id: Some(id.id),
         };
         Ok(paths.into_iter().zip(ids).map(group).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://example.com/gitlab";
+
+    #[test]
+    fn the_path_is_read_from_an_address_of_this_gitlab_alone() {
+        let path = |url| project_path(URL, url, 7).map(|path| path.to_string());
+        let good = "https://example.com/gitlab/acme/team/shop/-/jobs/7";
+        assert_eq!(path(good).as_deref(), Some("acme/team/shop"));
+        for url in [
+            "https://example.com/acme/team/shop/-/jobs/7",
+            "https://example.com/gitlab-evil/acme/shop/-/jobs/7",
+            "https://example.com/gitlab/acme/shop/-/jobs/77",
+            "https://example.com/gitlab/acme/shop/-/jobs/7?a",
+            "https://example.com/gitlab/acme/shop/-/jobs/7/-/jobs/7/",
+            "https://example.com/gitlab//shop/-/jobs/7",
+            "https://example.com/gitlab/shop/-/jobs/7",
+            "https://example.com/gitlab/acme/sh op/-/jobs/7",
+            "http://example.com/gitlab/acme/shop/-/jobs/7",
+            "",
+        ] {
+            assert_eq!(path(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_ref_is_a_branch_a_tag_or_neither() {
+        assert_eq!(ref_type(Some("main"), Some(false)), Some(RefType::Branch));
+        assert_eq!(ref_type(Some("v1"), Some(true)), Some(RefType::Tag));
+        assert_eq!(
+            ref_type(Some("refs/merge-requests/7/head"), Some(false)),
+            None
+        );
+        assert_eq!(ref_type(Some("main"), None), None);
+        assert_eq!(ref_type(None, Some(false)), None);
     }
 }

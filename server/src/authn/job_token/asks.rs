@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::answer::Failure;
+use super::gitlab::Failure;
 
 #[derive(Debug)]
 pub(super) struct Asks {

@@ -66,3 +66,56 @@ impl Drop for Flight<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn refused() -> Outcome {
+        Err(Error::Unknown)
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_get_the_one_answer() {
+        let flights = Flights::default();
+        let (asked, gate) = (AtomicUsize::new(0), tokio::sync::Semaphore::new(0));
+        let join = async || {
+            let flight = flights.join([7; 32]);
+            let ask = async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let _ = gate.acquire().await;
+                refused()
+            };
+            flight.land(ask).await.map(drop)
+        };
+        let open = async { gate.add_permits(1) };
+        let (one, two, three, ()) = tokio::join!(join(), join(), join(), open);
+        assert_eq!([one, two, three], [(); 3].map(|()| Err(Error::Unknown)));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(flights.under_way.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_that_goes_away_leaves_nothing_behind() {
+        let flights = Flights::default();
+        let (first, second) = (flights.join([7; 32]), flights.join([7; 32]));
+        let gone = tokio::time::timeout(
+            std::time::Duration::ZERO,
+            first.land(std::future::pending()),
+        );
+        assert!(gone.await.is_err());
+        drop(first);
+        assert_eq!(
+            flights.under_way.lock().unwrap().len(),
+            1,
+            "the second is there"
+        );
+        assert!(second.land(async { refused() }).await.is_err());
+        drop(second);
+        let abandoned = flights.join([8; 32]);
+        drop(abandoned);
+        assert!(flights.under_way.lock().unwrap().is_empty());
+    }
+}

@@ -6,6 +6,7 @@
 mod generic;
 mod github;
 mod gitlab;
+mod slug;
 #[cfg(test)]
 mod tests;
 

@@ -74,8 +74,8 @@ enum Demand {
     Wait,
 }
 
-/// A token waits for keys no longer than this.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A token waits for keys no longer than this, while they are fetched on.
+const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 

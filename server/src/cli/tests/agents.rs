@@ -183,3 +183,22 @@ fn wrong_usage_is_refused_before_anything_is_done() {
         assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");
     }
 }
+
+#[tokio::test]
+async fn an_agent_has_the_id_that_is_given() {
+    let store = Store::in_memory().await.unwrap();
+    let printed = agent(&store, "create acme/infra:prod --id 4242")
+        .await
+        .unwrap();
+    assert!(
+        printed.starts_with("Agent acme/infra:prod has the id 4242.\n"),
+        "{printed}"
+    );
+    let shown = agent(&store, "show acme/infra:prod").await.unwrap();
+    assert!(shown.contains("4242, as GitLab's"), "{shown}");
+    let shown = read(&agent(&store, "show 4242 --json").await.unwrap());
+    assert_eq!(shown["id_given"], true);
+    let taken = agent(&store, "create acme/infra:dev --id 4242").await;
+    let taken = taken.unwrap_err().to_string();
+    assert!(taken.contains("the agent id 4242 is taken"), "{taken}");
+}

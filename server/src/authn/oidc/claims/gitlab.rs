@@ -4,7 +4,7 @@
 //! fork's, and `job_project_*` (GitLab 18.4 and later) is the parent's.
 
 use super::super::config::Forks;
-use super::{Claims, Error, unknown_job};
+use super::{Claims, Error, slug, unknown_job};
 use crate::identity::{Environment, JobIdentity, Project, RefType, User};
 
 pub(super) fn job(claims: &Claims<'_>, forks: Forks) -> Result<JobIdentity, Error> {
@@ -100,8 +100,8 @@ fn environment(claims: &Claims<'_>, own: bool) -> Result<Option<Environment>, Er
     let tier = claims.named("deployment_tier").owned_text()?;
     let environment = claims.named("environment").owned_text()?;
     Ok(environment.map(|name| Environment {
+        slug: Some(slug::of_environment(&name)),
         name: Some(name),
-        slug: None,
         tier,
         protected: protected.filter(|_| own),
     }))

@@ -55,7 +55,7 @@ fn all_that_a_token_says() {
     assert_eq!(job.runner_environment.as_deref(), Some("self-hosted"));
     let environment = job.environment.unwrap();
     assert_eq!(environment.name.as_deref().unwrap(), "production/eu");
-    assert_eq!(environment.slug, None);
+    assert_eq!(environment.slug.as_deref(), Some("production-eu-ytgffm"));
     assert_eq!(environment.tier.as_deref(), Some("production"));
     assert_eq!(environment.protected, Some(true));
     let user = job.user.unwrap();
