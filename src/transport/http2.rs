@@ -9,6 +9,7 @@ mod code;
 mod drive;
 mod io;
 mod places;
+mod receiving;
 mod state;
 mod stream;
 
@@ -33,7 +34,8 @@ use super::stream::{Receiver, Sender};
 use crate::config::net::Quic;
 use crate::protocol::code::Code;
 
-pub(super) use self::stream::{Receiving, Sending};
+pub(super) use self::receiving::Receiving;
+pub(super) use self::stream::Sending;
 
 /// Streams of a connection besides its requests': the control stream, and the connection's own.
 const OWN_STREAMS: u32 = 2;

@@ -53,7 +53,8 @@ impl Rig {
     /// With this network between server and agent.
     pub async fn behind(relay: &Relay, server_yaml: &str, agent_yaml: &str) -> Result<Self> {
         let builder = Tunnel::builder().agent(AGENT, CONFIG).relay(relay);
-        Self::built(builder.server_yaml(server_yaml).agent_yaml(agent_yaml)).await
+        let agent_yaml = format!("transport: auto\n{agent_yaml}");
+        Self::built(builder.server_yaml(server_yaml).agent_yaml(&agent_yaml)).await
     }
 
     /// With an agent that is not expected to find its server.

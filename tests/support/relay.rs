@@ -1,6 +1,7 @@
 //! A network between server and agents: one port number for UDP and TCP, each of which can be made to swallow everything.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -90,16 +91,20 @@ async fn packets(front: Arc<UdpSocket>, path: Arc<Path>) {
             continue;
         };
         let Some(server) = path.open() else { continue };
-        if !backs.contains_key(&agent) {
-            let Ok(back) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else {
-                continue;
-            };
-            let back = Arc::new(back);
-            backs.insert(agent, Arc::clone(&back));
-            returning.spawn(answers(back, Arc::clone(&front), agent, Arc::clone(&path)));
-        }
+        let back = match backs.entry(agent) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(new) => {
+                let Ok(back) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else {
+                    continue;
+                };
+                let back = Arc::clone(new.insert(Arc::new(back)));
+                let (there, path) = (Arc::clone(&front), Arc::clone(&path));
+                returning.spawn(answers(Arc::clone(&back), there, agent, path));
+                back
+            }
+        };
         // Lost packets are what networks are like.
-        let _ = backs[&agent].send_to(&packet[..length], server).await;
+        let _ = back.send_to(&packet[..length], server).await;
     }
 }
 

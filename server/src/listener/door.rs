@@ -63,7 +63,7 @@ pub(super) struct Visitor {
 
 #[derive(Debug)]
 enum Incoming {
-    Quic(quinn::Incoming),
+    Quic(Box<quinn::Incoming>),
     Tcp {
         stream: TcpStream,
         tls: Arc<rustls::ServerConfig>,
@@ -130,7 +130,7 @@ impl Door {
         };
         Some(Visitor {
             address: incoming.remote_address(),
-            incoming: Incoming::Quic(incoming),
+            incoming: Incoming::Quic(Box::new(incoming)),
             handshake,
         })
     }
@@ -195,7 +195,7 @@ impl Visitor {
     /// Ends the handshake. The place among the handshakes is given back with the permit that comes along.
     pub(super) async fn enter(self) -> Result<(Connection, OwnedSemaphorePermit), admit::Error> {
         let connection = match self.incoming {
-            Incoming::Quic(incoming) => Connection::accepted(incoming.await?),
+            Incoming::Quic(incoming) => Connection::accepted((*incoming).await?),
             Incoming::Tcp {
                 stream,
                 tls,

@@ -213,6 +213,8 @@ impl Sent {
             }
             Ok(_) => Err(Error::Protocol),
             Err(stream::Error::Malformed(_) | stream::Error::Truncated) => Err(Error::Protocol),
+            // Over HTTP/2 the upload's own reset ends this half too.
+            Err(stream::Error::Reset(Code::Stalled)) => Err(Error::Stalled),
             Err(error) => Err(Error::Lost(error)),
         }
     }

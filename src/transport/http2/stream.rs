@@ -2,7 +2,7 @@
 //!
 //! RST_STREAM ends both directions, so a half can not be given up alone. The ci-tunnel server gives up all of a stream
 //! when it gives up reading: without the response there is no use in sending on. The agent that reads no further goes on
-//! to answer: what still comes is thrown away, and held back by the stream's window, until its answer is out.
+//! to answer: what still comes is thrown away until its answer is out.
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use http::{Response, StatusCode};
 
 use super::code;
 use super::places::Place;
+use super::receiving::{In, Receiving};
 use super::state::State;
 use crate::protocol::code::Code;
 use crate::transport::params::Side;
@@ -26,10 +27,10 @@ const AHEAD: usize = 16 * 1024;
 
 /// What both halves of a stream share.
 #[derive(Debug)]
-struct Stream {
-    state: Arc<State>,
+pub(super) struct Stream {
+    pub(super) state: Arc<State>,
     out: Mutex<Out>,
-    side: Side,
+    pub(super) side: Side,
     /// A request's, as opposed to the connection's own.
     counted: bool,
     /// The server's, of a request.
@@ -51,21 +52,6 @@ enum Out {
 /// The sending half.
 #[derive(Debug)]
 pub(in crate::transport) struct Sending(Arc<Stream>);
-
-/// The receiving half.
-#[derive(Debug)]
-pub(in crate::transport) struct Receiving {
-    stream: Arc<Stream>,
-    body: In,
-}
-
-#[derive(Debug)]
-enum In {
-    /// The server's, before the response's head.
-    Head(ResponseFuture),
-    Body(RecvStream),
-    Ended,
-}
 
 /// The halves of a stream that the server opened, at the server.
 pub(super) fn opened(
@@ -106,10 +92,7 @@ fn halves(stream: Stream, body: In) -> (Sender, Receiver) {
         stream.state.stream_begins();
     }
     let stream = Arc::new(stream);
-    let receiving = Receiving {
-        stream: Arc::clone(&stream),
-        body,
-    };
+    let receiving = Receiving::new(Arc::clone(&stream), body);
     (Sender::http2(Sending(stream)), Receiver::http2(receiving))
 }
 
@@ -122,6 +105,16 @@ impl Drop for Stream {
 }
 
 impl Stream {
+    /// Resets both directions, unless the stream is through.
+    pub(super) fn reset(&self, code: Code) {
+        self.out().reset(code::reason(code));
+    }
+
+    /// Whether something may still be sent.
+    pub(super) fn answers(&self) -> bool {
+        !matches!(&*self.out(), Out::Ended(_) | Out::Gone)
+    }
+
     fn out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,7 +223,7 @@ impl Sending {
     }
 
     pub(in crate::transport) fn reset(&self, code: Code) {
-        self.0.out().reset(code::reason(code));
+        self.0.reset(code);
     }
 
     /// See [`Sender::stopped`].
@@ -239,51 +232,5 @@ impl Sending {
     ) -> impl Future<Output = Option<Code>> + Send + Sync + 'static + use<> {
         let stream = Arc::clone(&self.0);
         poll_fn(move |cx| stream.poll_stopped(cx))
-    }
-}
-
-impl Receiving {
-    /// The next bytes; `None` at the end of the stream.
-    pub(in crate::transport) fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, Error>> {
-        let state = &self.stream.state;
-        loop {
-            match &mut self.body {
-                In::Head(response) => match ready!(std::pin::Pin::new(response).poll(cx)) {
-                    Ok(response) if response.status() == StatusCode::OK => {
-                        self.body = In::Body(response.into_body());
-                    }
-                    Ok(_) => return Poll::Ready(Err(Error::Reset(Code::Protocol))),
-                    Err(error) => {
-                        return Poll::Ready(Err(state.stream_error(&error, Error::Reset)));
-                    }
-                },
-                In::Body(body) => match ready!(body.poll_data(cx)) {
-                    Some(Ok(data)) => {
-                        // Not more than one frame lies outside of the library's own buffer. An error says that the
-                        // stream is gone, and its credit with it.
-                        let _ = body.flow_control().release_capacity(data.len());
-                        if !data.is_empty() {
-                            return Poll::Ready(Ok(Some(data)));
-                        }
-                    }
-                    Some(Err(error)) => {
-                        return Poll::Ready(Err(state.stream_error(&error, Error::Reset)));
-                    }
-                    None => return Poll::Ready(Ok(None)),
-                },
-                In::Ended => return Poll::Ready(Ok(None)),
-            }
-        }
-    }
-
-    pub(in crate::transport) fn stop(&mut self, code: Code) {
-        // What still comes is thrown away by the library, which gives the connection its credit back.
-        self.body = In::Ended;
-        if self.stream.side == Side::Server {
-            self.stream.out().reset(code::reason(code));
-        }
     }
 }

@@ -145,8 +145,8 @@ async fn an_agent_that_reads_no_further_still_answers(transport: Transport) {
     let pair = Pair::new(transport, &quic).await;
     let (mut up, mut down) = pair.server.open().await.unwrap();
     let upload = tokio::spawn(async move {
-        // More than any window: without a reader it can not end by itself.
-        up.write_data(vec![1; 4 << 20].into()).await.unwrap_err();
+        // More than any window. Over QUIC it is stopped, over HTTP/2 it is thrown away; held back it is not.
+        let _ = up.write_data(vec![1; 4 << 20].into()).await;
     });
     let (mut answer, mut question) = pair.agent.accept().await.unwrap();
     question.raw().await.unwrap().unwrap();

@@ -272,7 +272,7 @@ impl Tunnel {
             "log": {"format": "json"},
             "ops": "off",
             // Another one for all tests, where somebody asks for that.
-            "transport": std::env::var("CI_TUNNEL_TEST_TRANSPORT").unwrap_or("auto".to_owned()),
+            "transport": std::env::var("CI_TUNNEL_TEST_TRANSPORT").unwrap_or_else(|_| "auto".to_owned()),
         });
         files::merge(&mut file, extra).context("the test's agent_yaml")?;
         let file = self
