@@ -7,7 +7,6 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
-pub mod connect;
 pub mod deadline;
 pub mod githost;
 pub mod issuer;

@@ -1,4 +1,4 @@
-//! An HTTP proxy that knows CONNECT alone, for those with the right credentials.
+//! An HTTP proxy that knows CONNECT alone, for everybody or for those with the right credentials.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -25,10 +25,23 @@ const REFUSAL: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
 impl Proxy {
     /// For this user and password alone.
     pub async fn start(user: &str, password: &str) -> Result<Self> {
+        let expected = STANDARD.encode(format!("{user}:{password}"));
+        Self::expecting(format!(
+            "proxy-authorization: basic {}\r\n",
+            expected.to_lowercase()
+        ))
+        .await
+    }
+
+    /// For everybody.
+    pub async fn open() -> Result<Self> {
+        Self::expecting(String::new()).await
+    }
+
+    /// For those whose head, in lower case, holds this.
+    async fn expecting(expected: String) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let expected = STANDARD.encode(format!("{user}:{password}"));
-        let expected = format!("proxy-authorization: basic {}\r\n", expected.to_lowercase());
         let targets = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&targets);
         let mut task = JoinSet::new();

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use ci_tunnel_tests::client::Http;
-use ci_tunnel_tests::connect::ConnectProxy;
 use ci_tunnel_tests::issuer::{Issuer, Mode};
+use ci_tunnel_tests::proxy::Proxy;
 use serde_json::json;
 
 use super::Bed;
@@ -131,17 +131,17 @@ const GITLAB_ALONE: &str =
 
 #[tokio::test]
 async fn an_issuer_behind_a_proxy() -> Result<()> {
-    let (gitlab, proxy) = (Issuer::gitlab().await?, ConnectProxy::start().await?);
+    let (gitlab, proxy) = (Issuer::gitlab().await?, Proxy::open().await?);
     let files = tempfile::tempdir()?;
     let mut provider = gitlab.provider("gitlab", &gitlab.ca_file(files.path())?);
-    provider["proxy"] = json!(proxy.url());
+    provider["proxy"] = json!(format!("http://{}", proxy.address()));
     let yaml = json!({"authn": {"providers": [provider]}});
     let rig = Rig::configured(GITLAB_ALONE, &yaml.to_string(), "").await?;
     let token = gitlab.token().with("environment", "staging").sign();
     let client = rig.client_as(Http::Two, &rig.bearer_of(&token))?;
     assert_eq!(client.get("/small").await?.status(), 200);
     let address = gitlab.url().trim_start_matches("https://");
-    let asked = proxy.asked();
+    let asked = proxy.targets();
     ensure!(
         !asked.is_empty() && asked.iter().all(|to| to == address),
         "{asked:?}"
