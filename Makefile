@@ -19,3 +19,4 @@ lint: ## Check format and lints
 
 bench: ## Measure, with an optimized build
 	cargo run --locked --release -p ci-tunnel-benches
+	cargo bench --locked -p ci-tunnel-server --bench rules

@@ -16,14 +16,16 @@ mod granted;
 mod impersonate;
 pub mod lint;
 mod parse;
+mod permit;
 mod rules;
 pub mod template;
 
 pub use condition::{Condition, Failure};
-pub use decide::{AccessAs, Considered, Denied, Explanation, Outcome, Permit, decide, explain};
+pub use decide::{Considered, Denied, Explanation, Outcome, decide, explain};
 pub use entry::{RuleRef, Tier};
 pub use granted::{Authorize, Grant, Granted, Listed};
 pub use impersonate::is_identity_prefix;
+pub use permit::{AccessAs, Permit};
 pub use rules::{Error, LogLevel, MANY_ENTRIES, MAX_FILE, Rules};
 
 #[cfg(test)]

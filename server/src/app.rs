@@ -71,14 +71,25 @@ impl App {
         let identity = identity(&config)?;
         let (audit, audit_writer) =
             Audit::start(&config.audit, &config.state_dir, metrics.clone())?;
-        let (rules, repositories) = configrepo::watch(&config.config_repositories).await?;
         let (directory, agents) = follow::agents(&store).await?;
+        let (rules, repositories) = configrepo::watch(
+            &config.config_repositories,
+            &repositories_place(&config, &metrics),
+            directory.changes(),
+        )
+        .await?;
+        let webhooks = repositories.webhooks();
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
         authenticator.start(&metrics)?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
-        let follow = Follow::new(agents, readiness.condition("audit log"), repositories);
+        let follow = Follow {
+            agents,
+            audit_condition: readiness.condition("audit log"),
+            repositories,
+            repositories_condition: readiness.condition("configuration repositories"),
+        };
         let ops = Ops {
             registry: Arc::new(metrics_registry),
             readiness,
@@ -93,6 +104,7 @@ impl App {
             identity,
             audit,
             rules,
+            webhooks,
             directory,
         };
         Ok(Self {
@@ -195,6 +207,14 @@ async fn drain(trigger: &drain::Trigger, grace: Duration, force: impl Future<Out
 
 /// For close frames to leave after the drain.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What configuration repositories are read with.
+pub fn repositories_place(config: &Config, metrics: &Metrics) -> configrepo::Place {
+    configrepo::Place {
+        state_dir: config.state_dir.clone(),
+        metrics: metrics.clone(),
+    }
+}
 
 /// The server's certificate: of files, or made in the state directory.
 ///

@@ -5,6 +5,7 @@
 //! output that takes no lines loses them only after the queue is full, and says how many; or requests are refused where
 //! the configuration says so.
 
+mod acts;
 mod chain;
 mod config;
 pub mod event;
@@ -22,6 +23,7 @@ mod tail;
 pub mod verify;
 mod writing;
 
+pub use acts::Act;
 pub use chain::{Hash, Head, KeyError, Mac};
 pub use config::{Config, Invalid, OnFailure, Rotate, Sync};
 pub use line::{Ending, Line};

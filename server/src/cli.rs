@@ -16,7 +16,7 @@ mod tests;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,10 +26,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agents::directory::Directory;
 use crate::app::{self, App};
+use crate::audit::Act;
 use crate::authn::Authenticator;
 use crate::config::Config;
-use crate::configrepo;
+use crate::configrepo::{self, Snapshot};
+use crate::metrics::Metrics;
 use crate::proxy;
 use crate::store::Store;
 
@@ -172,15 +175,19 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(command) => {
             let store = Store::open(&config.state_dir).await?;
-            let result = agent::run(command, &store, &join(&config)?, out).await;
+            let mut acts = Vec::new();
+            let result = agent::run(command, &store, &join(&config)?, &mut acts, out).await;
             store.close().await;
+            leave(&acts, &config.state_dir);
             result?;
         }
         Command::JobToken(command) => {
             let store = Store::open(&config.state_dir).await?;
             let authenticator = Authenticator::new(config.authn, store.clone()).await?;
-            let result = job_token::run(command, &store, &authenticator, out).await;
+            let mut acts = Vec::new();
+            let result = job_token::run(command, &store, &authenticator, &mut acts, out).await;
             store.close().await;
+            leave(&acts, &config.state_dir);
             result?;
         }
         Command::Explain(args) => return Ok(explain(&args, &config).await),
@@ -188,6 +195,18 @@ async fn command(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Serve | Command::Check(_) | Command::Audit(_) | Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was done is done; that it will not be in the audit is for a person to know.
+fn leave(acts: &[Act], state_dir: &Path) {
+    for act in acts {
+        if let Err(error) = act.leave(state_dir) {
+            eprintln!(
+                "warning: `{}` will not be in the audit log: {error}",
+                act.command
+            );
+        }
+    }
 }
 
 fn join(config: &Config) -> anyhow::Result<agent::Join> {
@@ -213,15 +232,22 @@ fn cannot_tell(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// The rules that a running server has in force, as far as files tell.
+fn known(config: &Config, directory: &Directory) -> Result<Snapshot, configrepo::Error> {
+    let place = app::repositories_place(config, &Metrics::unread());
+    let agents = directory.changes().borrow().clone();
+    configrepo::known(&config.config_repositories, &place, &agents)
+}
+
 async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(&config.state_dir).await?;
     let (directory, _changes) = app::follow::agents(&store).await?;
-    let (rules, _watcher) = configrepo::watch(&config.config_repositories).await?;
+    let rules = known(config, &directory)?;
     let authenticator = Authenticator::new(config.authn.clone(), store).await?;
     let identity = app::identity(config)?;
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;
-    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules.borrow());
+    let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules);
     kubeconfig::run(
         args,
         &authenticator,

@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 /// Handles to the metrics; clones share them.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub struct Metrics {
     pub configuration_problems: Gauge,
     pub configuration_files: Gauge,
     pub job_token_asks: Family<ReasonLabels, Counter>,
+    pub configuration_fetches: Family<LookLabels, Counter>,
+    pub configuration_fetched: Family<RepositoryLabels, Gauge>,
+    pub configuration_failing: Family<RepositoryLabels, Gauge>,
     pub oidc_fetches: Family<FetchLabels, Counter>,
     pub oidc_keys: Family<ProviderLabels, Gauge>,
     pub oidc_keys_fetched: Family<ProviderLabels, Gauge>,
@@ -50,6 +53,19 @@ pub struct DirectionLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
     pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RepositoryLabels {
+    /// The URL, as the server's file writes it.
+    pub repository: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookLabels {
+    pub repository: String,
+    /// `unchanged`, `read` or `failed`.
+    pub outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,6 +109,9 @@ impl Metrics {
             configuration_problems: Gauge::default(),
             configuration_files: Gauge::default(),
             job_token_asks: Family::default(),
+            configuration_fetches: Family::default(),
+            configuration_fetched: Family::default(),
+            configuration_failing: Family::default(),
             oidc_fetches: Family::default(),
             oidc_keys: Family::default(),
             oidc_keys_fetched: Family::default(),
@@ -109,6 +128,7 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         self.register_requests(registry);
         self.register_neighbours(registry);
+        self.register_repositories(registry);
         self.register_providers(registry);
     }
 
@@ -153,6 +173,9 @@ impl Metrics {
         let failed = "Connections of clients that broke, by phase";
         let client_failed = self.client_connections_failed.clone();
         registry.register("client_connections_failed", failed, client_failed);
+    }
+
+    fn register_repositories(&self, registry: &mut Registry) {
         let problems = "Agent configuration files whose newest version is refused";
         let configuration_problems = self.configuration_problems.clone();
         registry.register("configuration_problems", problems, configuration_problems);
@@ -161,6 +184,25 @@ impl Metrics {
             "configuration_files",
             files,
             self.configuration_files.clone(),
+        );
+        let fetches = "Looks at a project's git repository, by how they ended";
+        let configuration_fetches = self.configuration_fetches.clone();
+        registry.register("configuration_fetches", fetches, configuration_fetches);
+        let fetched =
+            "When a project's git repository was last looked at with success, in Unix time";
+        let configuration_fetched = self.configuration_fetched.clone();
+        registry.register_with_unit(
+            "configuration_fetched_timestamp",
+            fetched,
+            Unit::Seconds,
+            configuration_fetched,
+        );
+        let failing = "Projects whose git repository could not be looked at the last time";
+        let configuration_failing = self.configuration_failing.clone();
+        registry.register(
+            "configuration_failing_projects",
+            failing,
+            configuration_failing,
         );
     }
 

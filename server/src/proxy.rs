@@ -6,6 +6,7 @@
 pub mod body;
 mod carried;
 pub mod client;
+mod exchange;
 pub mod forward;
 pub mod front;
 pub mod judge;
@@ -15,18 +16,17 @@ pub mod live;
 pub mod reject;
 pub mod request;
 pub mod upgrade;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ci_tunnel::protocol::code::Code;
-use ci_tunnel::protocol::head::{Cause, Failure, RequestHead, RequestKind};
+use ci_tunnel::protocol::head::RequestHead;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use ci_tunnel::runtime::drain;
-use ci_tunnel::transport::stream;
 use http::header::USER_AGENT;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -42,9 +42,10 @@ use crate::routing::{self, Route, Router};
 use body::Body;
 use carried::Carried;
 use client::Client;
+use exchange::cut_reject;
 use limits::Limits;
 pub use limits::Slots;
-use live::{Live, Why};
+use live::Live;
 use reject::Reject;
 use request::Target;
 
@@ -66,6 +67,7 @@ pub struct Proxy {
     pub authenticator: Arc<Authenticator>,
     pub directory: Directory,
     pub rules: watch::Receiver<Arc<Snapshot>>,
+    pub webhooks: webhook::Endpoint,
     pub router: Router,
     pub limits: Limits,
     pub live: Live,
@@ -107,15 +109,23 @@ impl Proxy {
             Err(Reject::AuditUnavailable)
         } else if for_kubeconfig {
             kubeconfig::answer(&self, &request, &client, &mut record).await
+        } else if self
+            .webhooks
+            .is_asked(&request, &self.config.url_path_prefix)
+        {
+            self.webhooks.answer(request, &client, &mut record).await
         } else {
             match self.carry(request, &client, &mut record).await {
                 Ok(carried) => return carried.finish(record),
                 Err(reject) => Err(reject),
             }
         };
-        if let Err(Reject::Unauthenticated(error)) = &answer
-            && error.retry_after().is_none()
-        {
+        let is_strange = match &answer {
+            Err(Reject::Unauthenticated(error)) => error.retry_after().is_none(),
+            Err(Reject::Unsigned(_)) => true,
+            _ => false,
+        };
+        if is_strange {
             client.rejected();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
@@ -176,62 +186,6 @@ impl Proxy {
         Ok(route)
     }
 
-    async fn forward(
-        &self,
-        head: RequestHead,
-        body: Incoming,
-        permitted: Permitted,
-        route: Route,
-        switch: hyper::upgrade::OnUpgrade,
-        record: &Record,
-    ) -> Result<Carried, Reject> {
-        let agent = Arc::clone(&permitted.agent);
-        let safe = is_safe(&head);
-        let late = self.config.response_head_timeout;
-        let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
-        let cut = permitted.live.request().cut();
-        let upload = forward::Uploading {
-            sent: record.sent(),
-            cut: cut.clone(),
-            pace: permitted.slots.pace(),
-            stalled: self.config.stalled_upload,
-        };
-        let answer = async {
-            let (sender, receiver) = (route.sender, route.receiver);
-            let mut sent = forward::send(&head, body, sender, receiver, upload, late).await?;
-            let response = sent.response(late).await?;
-            Ok((sent, response))
-        };
-        let (sent, response) = tokio::select! {
-            biased;
-            () = cut.cancelled() => return Err(cut_reject(&permitted, safe)),
-            answer = answer => answer.map_err(rejected)?,
-        };
-        let upgrade = match (&head.kind, &response.upgrade) {
-            (_, None) => None,
-            (RequestKind::Upgrade(asked), Some(got))
-                if asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()) =>
-            {
-                Some(switch)
-            }
-            _ => {
-                return Err(Reject::AgentBroken {
-                    agent: agent.to_string(),
-                });
-            }
-        };
-        let head_only = head.method == Method::HEAD;
-        Ok(Carried {
-            response,
-            sent,
-            permitted,
-            running: route.running,
-            upgrade,
-            head_only,
-            drain: self.drain.clone(),
-        })
-    }
-
     fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
         let label = reject.label();
         self.metrics
@@ -288,53 +242,6 @@ fn effective_identity(
         (Some(_), KubernetesIdentity::Agent) => Err(Reject::ImpersonationNotAllowed {
             identity: "the agent".to_owned(),
         }),
-    }
-}
-
-/// Whether the same request a second time does no harm. An upgrade may start a command, also by GET.
-fn is_safe(head: &RequestHead) -> bool {
-    head.method.is_safe() && !matches!(head.kind, RequestKind::Upgrade(_))
-}
-
-/// Why a request that was cut gets no answer; `safe`: it may be repeated, or was not sent at all.
-fn cut_reject(permitted: &Permitted, safe: bool) -> Reject {
-    match permitted.live.request().why() {
-        Some(why) if why.label == live::RESTARTING && safe => Reject::ShuttingDown,
-        Some(why) if why.label == live::RESTARTING => Reject::CutByRestart,
-        // The job has lost nothing: the agent may have another session, or another token soon.
-        Some(why) if why.label == live::AGENT_TOKEN => Reject::AgentLost {
-            agent: permitted.agent.to_string(),
-            safe,
-        },
-        why => Reject::Cut(why.unwrap_or_else(|| Why {
-            label: "cut",
-            message: String::new(),
-        })),
-    }
-}
-
-fn forward_reject(error: forward::Error, agent: String, safe: bool, after: Duration) -> Reject {
-    match error {
-        forward::Error::Failure(failure) => Reject::Agent { agent, failure },
-        forward::Error::Lost(stream::Error::Reset(Code::UpstreamBroken)) => {
-            // The agent had begun to answer; the reset overtook the head.
-            let message = format!("{}, before its answer was here", Code::UpstreamBroken);
-            Reject::Agent {
-                agent,
-                failure: Failure {
-                    cause: Cause::Unreachable,
-                    message,
-                },
-            }
-        }
-        forward::Error::Lost(stream::Error::Reset(Code::Protocol)) => Reject::AgentBroken { agent },
-        forward::Error::Lost(_) => Reject::AgentLost { agent, safe },
-        forward::Error::Protocol => Reject::AgentBroken { agent },
-        forward::Error::Timeout => Reject::NoAnswer { agent, after },
-        forward::Error::Stalled => Reject::StalledUpload { agent },
-        forward::Error::TooLong => Reject::HeadTooLong {
-            limit: request::MAX_HEAD,
-        },
     }
 }
 

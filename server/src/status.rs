@@ -56,6 +56,8 @@ struct SessionStatus {
 struct ConfigurationStatus {
     file: String,
     revision: String,
+    commit: Option<String>,
+    provider: Option<String>,
     problem: Option<String>,
     warnings: Vec<String>,
 }
@@ -96,6 +98,8 @@ impl Status {
                 .map(|rules| ConfigurationStatus {
                     file: rules.file.display().to_string(),
                     revision: rules.revision.clone(),
+                    commit: rules.commit.clone(),
+                    provider: rules.provider.clone(),
                     problem: rules.problem.clone(),
                     warnings: rules.rules.warnings().to_vec(),
                 });

@@ -173,6 +173,42 @@ async fn agents_come_and_go_in_it() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_commands_do_is_in_it_also_while_the_server_is_away() -> Result<()> {
+    let rig = Rig::start().await?;
+    let done = async |command: &'static str| {
+        let done = move |line: &Value| line["event"] == "command" && line["command"] == command;
+        rig.tunnel.audited(done).await
+    };
+    let issued = done("job-token issue").await?;
+    assert_eq!(issued["project"], "acme/shop");
+    ensure!(
+        issued["token"].is_string() && issued["uid"].is_u64(),
+        "{issued}"
+    );
+    rig.tunnel.server().term()?;
+    rig.tunnel.server().wait(A_WHILE).await?;
+    rig.another_agent("acme/infra:two").await?;
+    rig.tunnel
+        .cli(&["agent", "delete", "acme/infra:two"])
+        .await?;
+    rig.tunnel.server().start().await?;
+    for command in ["agent create", "agent token create", "agent delete"] {
+        // The first of its kind may be of the agent that the test began with.
+        let line = done(command).await?;
+        ensure!(line["agent"]["name"].is_string(), "{line}");
+    }
+    let text = rig.tunnel.cli(&["audit", "query", "--agent=two"]).await?;
+    assert_eq!(text.matches("acme/infra:two").count(), 3, "{text}");
+    ensure!(
+        rig.tunnel
+            .cli(&["audit", "verify"])
+            .await?
+            .starts_with("ok: ")
+    );
+    Ok(())
+}
+
 async fn accepted(listener: &UnixListener) -> Result<Lines<BufReader<UnixStream>>> {
     let (stream, _) = within("the server at the socket", listener.accept()).await??;
     Ok(BufReader::new(stream).lines())

@@ -5,4 +5,4 @@ mod apiserver;
 mod disks;
 mod permits;
 mod server;
-mod watching;
+pub mod watching;

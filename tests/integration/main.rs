@@ -19,4 +19,5 @@ mod judged;
 mod limits;
 mod oidc;
 mod refusals;
+mod repositories;
 mod rig;

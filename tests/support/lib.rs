@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod connect;
 pub mod deadline;
+pub mod githost;
 pub mod issuer;
 pub mod kubectl;
 pub mod pki;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ci_tunnel_server::access::decide;
 use ci_tunnel_server::configrepo::{self, Snapshot};
 use ci_tunnel_server::identity::Agent;
+use ci_tunnel_server::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -48,7 +49,14 @@ async fn of(name: &str, agents: usize, text: fn(usize) -> String) {
     let mut config: configrepo::Config = serde_json::from_value(repositories).unwrap();
     config.bind(["gitlab"].into_iter()).unwrap();
     let began = Instant::now();
-    let (mut snapshots, _watcher) = configrepo::watch(&config).await.unwrap();
+    let state = TempDir::new().unwrap();
+    let place = configrepo::Place {
+        state_dir: state.path().to_owned(),
+        metrics: Metrics::unread(),
+    };
+    let (_agents, registered) = watch::channel(Arc::default());
+    let watched = configrepo::watch(&config, &place, registered).await;
+    let (mut snapshots, _watcher) = watched.unwrap();
     report(name, "first_reading", began.elapsed());
     println!("result: {name}/memory {} MiB", resident());
 
@@ -148,7 +156,7 @@ impl Decisions {
                 let rules = snapshots.borrow().in_force(&agent);
                 assert!(decide(&job, &agent, &rules).is_ok());
                 took.push(began.elapsed());
-                thread::sleep(Duration::from_micros(200));
+                thread::park_timeout(Duration::from_micros(200));
             }
             took
         });

@@ -5,35 +5,12 @@
 //! name the project: a path is one of its own provider alone. [`decide`] and [`explain`] read the same tiers and
 //! entries through the same functions; `explain` only keeps what `decide` forgets.
 
-use std::fmt;
-
-use ci_tunnel::protocol::identity::KubernetesIdentity;
-
 use super::condition::Failure;
 use super::entry::{Entry, RuleRef};
-use super::impersonate::Source;
+use super::permit::{AccessAs, Permit};
 use super::rules::Rules;
 use super::template::Unrenderable;
 use crate::identity::{Agent, AgentId, JobIdentity, LOCAL, ProjectPath};
-
-/// A job may use an agent: by which rule, and as whom. Only this module makes one: by the rules of a file, or by GitLab's.
-#[derive(Debug, Clone)]
-pub struct Permit {
-    rule: RuleRef,
-    access_as: AccessAs,
-    identity: KubernetesIdentity,
-    default_namespace: Option<String>,
-}
-
-/// The kind of identity that a rule gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessAs {
-    /// The agent's own; the only kind under which a job may impersonate others itself (`kubectl --as`).
-    Agent,
-    CiJob,
-    CiUser,
-    Impersonate,
-}
 
 /// A job may not use an agent. The text is for the owner of the job: it speaks of rules that name the job's project alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -181,12 +158,12 @@ fn permit(
         rule: entry.rule.clone(),
         reason,
     };
-    Ok(Permit {
-        rule: entry.rule.clone(),
-        access_as: AccessAs::from(&entry.source),
-        identity: identity.map_err(refuse)?,
-        default_namespace: entry.default_namespace.clone(),
-    })
+    Ok(Permit::new(
+        entry.rule.clone(),
+        AccessAs::from(&entry.source),
+        identity.map_err(refuse)?,
+        entry.default_namespace.clone(),
+    ))
 }
 
 fn nearest(tier: &[&Entry], job: &JobIdentity) -> Denied {
@@ -244,77 +221,5 @@ impl Denied {
     /// Whether the job may not even learn that there is such an agent: nothing about the agent speaks of its project.
     pub fn is_secret(&self) -> bool {
         matches!(self, Self::NotNamed { .. } | Self::NotListed { .. })
-    }
-}
-
-impl Permit {
-    pub(super) fn new(
-        rule: RuleRef,
-        access_as: AccessAs,
-        identity: KubernetesIdentity,
-        default_namespace: Option<String>,
-    ) -> Self {
-        Self {
-            rule,
-            access_as,
-            identity,
-            default_namespace,
-        }
-    }
-
-    pub fn identity(&self) -> &KubernetesIdentity {
-        &self.identity
-    }
-
-    pub fn rule(&self) -> &RuleRef {
-        &self.rule
-    }
-
-    pub fn access_as(&self) -> AccessAs {
-        self.access_as
-    }
-
-    /// The namespace of the job's kubeconfig context. It limits nothing.
-    pub fn default_namespace(&self) -> Option<&str> {
-        self.default_namespace.as_deref()
-    }
-}
-
-/// Equal permits allow the same thing. By which line is not compared: a running request must not be cut because a
-/// comment moved its rule down.
-impl PartialEq for Permit {
-    fn eq(&self, other: &Self) -> bool {
-        self.access_as == other.access_as && self.identity == other.identity
-    }
-}
-
-impl Eq for Permit {}
-
-impl From<&Source> for AccessAs {
-    fn from(source: &Source) -> Self {
-        match source {
-            Source::Agent => Self::Agent,
-            Source::CiJob => Self::CiJob,
-            Source::CiUser => Self::CiUser,
-            Source::Impersonate(_) => Self::Impersonate,
-        }
-    }
-}
-
-impl AccessAs {
-    /// The name as the file writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::CiJob => "ci_job",
-            Self::CiUser => "ci_user",
-            Self::Impersonate => "impersonate",
-        }
-    }
-}
-
-impl fmt::Display for AccessAs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

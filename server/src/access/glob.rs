@@ -13,7 +13,8 @@ pub use cover::Effort;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     text: String,
-    tokens: Vec<Token>,
+    /// None where there is no star: the text is the only match.
+    tokens: Box<[Token]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ const MAX_LENGTH: usize = 1024;
 impl Glob {
     pub fn parse(text: &str) -> Result<Self, Error> {
         check(text)?;
-        let mut tokens = Vec::with_capacity(text.len());
+        let mut tokens = Vec::new();
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             tokens.push(match character {
@@ -58,9 +59,12 @@ impl Glob {
                 literal => Token::Literal(literal),
             });
         }
+        if !text.contains('*') {
+            tokens.clear();
+        }
         Ok(Self {
             text: text.to_owned(),
-            tokens,
+            tokens: tokens.into(),
         })
     }
 

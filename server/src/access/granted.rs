@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use ci_tunnel::config::document::{Invalid, Node, Place, Value};
 use serde::{Deserialize, Serialize};
 
-use super::decide::{self, AccessAs, Considered, Denied, Explanation, Outcome, Permit};
+use super::decide::{self, Considered, Denied, Explanation, Outcome};
 use super::entry::RuleRef;
 use super::impersonate::Source;
 use super::parse;
+use super::permit::{AccessAs, Permit};
 use super::rules::Rules;
 use crate::identity::{Agent, AgentId, JobIdentity, ProjectPath};
 

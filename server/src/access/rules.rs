@@ -1,6 +1,6 @@
 //! An agent's configuration as rules, indexed so that a decision looks only at entries that name the job's project.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
 use std::fmt;
 
 use ci_tunnel::config::document::Invalid;
@@ -20,9 +20,8 @@ pub const MANY_ENTRIES: usize = 500;
 #[derive(Debug, Clone)]
 pub struct Rules {
     entries: Vec<Entry>,
-    projects: HashMap<String, Vec<usize>>,
-    groups: HashMap<String, Vec<usize>>,
-    instance: Vec<usize>,
+    /// Indexes of `entries`, by tier and path; those of one path in the order of the file.
+    by_path: Vec<u32>,
     implicit: Option<Entry>,
     /// Whose projects the paths in the file name, where an entry does not say.
     provider: Option<String>,
@@ -90,15 +89,12 @@ impl Rules {
             ..Self::nobody()
         };
         let entries = file.entries;
-        for (at, entry) in entries.iter().enumerate() {
-            let key = entry.rule.id().map(ProjectPath::key).unwrap_or_default();
-            match entry.rule.tier() {
-                Tier::Project => rules.projects.entry(key).or_default().push(at),
-                Tier::Group => rules.groups.entry(key).or_default().push(at),
-                Tier::Instance => rules.instance.push(at),
-                Tier::Implicit | Tier::Gitlab => {}
-            }
-        }
+        let key = |entry: &Entry| (entry.rule.tier(), entry.rule.id().map(ProjectPath::key));
+        // A file has fewer bytes than a `u32` counts.
+        rules.by_path = (0..).take(entries.len()).collect();
+        rules
+            .by_path
+            .sort_by_cached_key(|at| key(&entries[*at as usize]));
         Self { entries, ..rules }
     }
 
@@ -106,9 +102,7 @@ impl Rules {
     pub fn nobody() -> Self {
         Self {
             entries: Vec::new(),
-            projects: HashMap::new(),
-            groups: HashMap::new(),
-            instance: Vec::new(),
+            by_path: Vec::new(),
             implicit: None,
             provider: None,
             log_level: None,
@@ -162,25 +156,31 @@ impl Rules {
         project: &'a ProjectPath,
         config_project: &ProjectPath,
     ) -> impl Iterator<Item = Vec<&'a Entry>> {
-        let named = |index: Option<&'a Vec<usize>>| -> Vec<&'a Entry> {
-            index
-                .into_iter()
-                .flatten()
-                .map(|at| &self.entries[*at])
-                .collect()
-        };
         let implicit = self
             .implicit
             .iter()
             .filter(|_| project == config_project)
             .collect();
-        let groups = project
-            .ancestors()
-            .map(move |group| named(self.groups.get(&group.key())));
-        std::iter::once(named(self.projects.get(&project.key())))
+        let above = |path: &'a str| Some(path.rsplit_once('/')?.0);
+        let groups = std::iter::successors(above(project.as_str()), move |group| above(group));
+        std::iter::once(self.named(Tier::Project, project.as_str()))
             .chain(std::iter::once(implicit))
-            .chain(groups)
-            .chain(std::iter::once_with(move || named(Some(&self.instance))))
+            .chain(groups.map(|group| self.named(Tier::Group, group)))
+            .chain(std::iter::once_with(|| self.named(Tier::Instance, "")))
+    }
+
+    /// The entries of one tier and path, in the order of the file.
+    fn named(&self, tier: Tier, path: &str) -> Vec<&Entry> {
+        let entry = |at: &u32| &self.entries[*at as usize];
+        let place = |at: &u32| {
+            let rule = &entry(at).rule;
+            let id = rule.id().map_or("", ProjectPath::as_str);
+            let order = rule.tier().cmp(&tier);
+            order.then_with(|| compare(id, path))
+        };
+        let from = self.by_path.partition_point(|at| place(at).is_lt());
+        let rest = self.by_path[from..].iter();
+        rest.take_while(|at| place(at).is_eq()).map(entry).collect()
     }
 
     /// Whose projects `entry` is about.
@@ -201,6 +201,12 @@ impl Rules {
     pub(super) fn is_own_provider(&self, job: &JobIdentity) -> bool {
         job.provider == LOCAL || self.provider.as_deref() == Some(job.provider.as_str())
     }
+}
+
+/// The order of [`ProjectPath::key`]: paths are ASCII.
+fn compare(one: &str, other: &str) -> Ordering {
+    let other = other.bytes().map(|byte| byte.to_ascii_lowercase());
+    one.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(other)
 }
 
 impl Default for Rules {

@@ -26,6 +26,11 @@ impl Directory {
         self.agents.borrow().get(&id).cloned()
     }
 
+    /// Tells of each new snapshot.
+    pub fn changes(&self) -> watch::Receiver<Arc<Agents>> {
+        self.agents.clone()
+    }
+
     /// The agent `<configuration project>:<name>`; paths compare without regard to case.
     pub fn named(&self, name: &str) -> Option<Arc<Agent>> {
         let agents = self.agents.borrow();

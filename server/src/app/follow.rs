@@ -25,9 +25,10 @@ use crate::store::{Refusal, Store};
 /// What is told of changes.
 #[derive(Debug)]
 pub(super) struct Follow {
-    agents: watch::Sender<Arc<Agents>>,
-    audit_condition: Condition,
-    _repositories: Watcher,
+    pub(super) agents: watch::Sender<Arc<Agents>>,
+    pub(super) audit_condition: Condition,
+    pub(super) repositories: Watcher,
+    pub(super) repositories_condition: Condition,
 }
 
 /// What changes, and what must hear of it.
@@ -68,18 +69,6 @@ async fn read_agents(store: &Store) -> Result<Agents, crate::store::Error> {
 }
 
 impl Follow {
-    pub(super) fn new(
-        agents: watch::Sender<Arc<Agents>>,
-        audit_condition: Condition,
-        repositories: Watcher,
-    ) -> Self {
-        Self {
-            agents,
-            audit_condition,
-            _repositories: repositories,
-        }
-    }
-
     /// Follows changes for ever.
     pub(super) async fn run(self, followed: Followed) {
         let agents = self.agents.subscribe();
@@ -97,12 +86,15 @@ impl Follow {
         loop {
             tokio::select! {
                 Ok(()) = store.changed() => {
+                    collect_acts(&followed.audit);
                     self.reread_agents(&followed.store).await;
                     followed.end_sessions().await;
                 }
                 Ok(()) = followed.rules.changed() => followed.count_files(),
                 _ = tick.tick() => {
                     self.watch_audit(&followed.audit);
+                    self.watch_repositories();
+                    collect_acts(&followed.audit);
                     followed.sweep();
                     followed.end_sessions().await;
                 }
@@ -126,6 +118,15 @@ impl Follow {
             self.audit_condition.met();
         } else {
             self.audit_condition.unmet("lines can not be written");
+        }
+    }
+
+    fn watch_repositories(&self) {
+        if self.repositories.is_alive() {
+            self.repositories_condition.met();
+        } else {
+            self.repositories_condition
+                .unmet("changes are no longer seen: a task has ended; see the log, and restart");
         }
     }
 }
@@ -184,6 +185,12 @@ impl Followed {
             proxy.limits.sweep();
         }
     }
+}
+
+/// Reads files, beside what must not wait for them.
+fn collect_acts(audit: &Audit) {
+    let audit = audit.clone();
+    drop(tokio::task::spawn_blocking(move || audit.collect_acts()));
 }
 
 fn why_ended(refusal: &Refusal) -> (Code, Why) {

@@ -23,6 +23,7 @@ use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::config::Config;
 use crate::configrepo::Snapshot;
+use crate::configrepo::webhook::Webhooks;
 use crate::kubeconfig::Cluster;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ pub(super) struct Parts {
     pub(super) identity: Arc<ServerIdentity>,
     pub(super) audit: Audit,
     pub(super) rules: watch::Receiver<Arc<Snapshot>>,
+    pub(super) webhooks: Webhooks,
     pub(super) directory: Directory,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) registry: Registry,
@@ -114,6 +116,7 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             directory: self.directory.clone(),
             rules: self.rules.clone(),
+            webhooks: proxy::webhook::Endpoint::new(self.webhooks.clone()),
             router: Router::new(routing, self.registry.clone(), self.metrics.clone()),
             limits: Limits::new(&config.limits, &self.metrics),
             live: Live::new(self.metrics.clone()),

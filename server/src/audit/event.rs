@@ -43,6 +43,22 @@ pub enum What {
     Lost(Gap),
     /// Requests that were refused with 503 because lines could not be written; they have no lines of their own.
     Refused(Gap),
+    /// Somebody changed agents or tokens with a command.
+    Command {
+        /// `agent create`, `job-token revoke` …
+        command: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentFields>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        project: Option<String>,
+        /// Of the process.
+        uid: u32,
+        /// As its environment says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
     AgentConnected {
         agent: AgentFields,
         session: u64,

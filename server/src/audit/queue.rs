@@ -99,14 +99,26 @@ impl Queue {
         if full {
             self.closed.store(true, Ordering::Relaxed);
         }
-        let first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(line);
-        waiting.count += 1;
-        drop(waiting);
-        if first {
+        self.add(&mut waiting, line);
+        true
+    }
+
+    /// Adds a line if there is room; false: there is none now.
+    pub(super) fn offer(&self, line: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.closed || self.is_full(&waiting, line.len()) {
+            return false;
+        }
+        self.add(&mut waiting, line);
+        true
+    }
+
+    fn add(&self, waiting: &mut Waiting, line: &[u8]) {
+        if waiting.lines.is_empty() {
             self.changed.notify_all();
         }
-        true
+        waiting.lines.extend_from_slice(line);
+        waiting.count += 1;
     }
 
     /// A line that could not even be made.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::acts;
 use super::chain::{KeyError, Mac};
 use super::config::Config;
 use super::event::{Event, What};
@@ -37,6 +38,7 @@ pub enum Error {
 pub struct Audit {
     queue: Arc<Queue>,
     metrics: Metrics,
+    state_dir: Arc<Path>,
 }
 
 /// The writing thread; it ends with this, so that the last lines are on the disk.
@@ -76,7 +78,12 @@ impl Audit {
             thread: Some(thread),
             queue: Arc::clone(&queue),
         };
-        Ok((Self { queue, metrics }, writer))
+        let audit = Self {
+            queue,
+            metrics,
+            state_dir: state_dir.into(),
+        };
+        Ok((audit, writer))
     }
 
     /// Opens the record of a request.
@@ -86,11 +93,15 @@ impl Audit {
 
     /// Writes a line that tells of something else than a request.
     pub fn event(&self, what: What) {
-        let time = Timestamp::now();
-        let mut line = serde_json::to_vec(&Event { time, what })
-            .expect("an event is texts, numbers and times");
-        line.push(b'\n');
-        self.write(&line, Weight::Light);
+        self.write(&line_of(Timestamp::now(), what), Weight::Light);
+    }
+
+    /// Writes the lines of what commands did beside this server. Those for which there is no room now stay for later.
+    pub fn collect_acts(&self) {
+        let take = |time, what| self.queue.offer(&line_of(time, what));
+        if let Err(error) = acts::collect(&self.state_dir, take) {
+            tracing::error!(%error, "what commands did can not be read, and is in no audit line yet");
+        }
     }
 
     /// Whether lines are being written.
@@ -141,6 +152,13 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn line_of(time: Timestamp, what: What) -> Vec<u8> {
+    let mut line =
+        serde_json::to_vec(&Event { time, what }).expect("an event is texts, numbers and times");
+    line.push(b'\n');
+    line
 }
 
 /// Whether lines could be written now; where they go.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::output;
 use super::selector::{AgentSelector, NewAgent};
+use crate::audit::Act;
 use crate::identity::{Agent, AgentId};
 use crate::store::{self, AgentToken, Registration, Store};
 
@@ -86,28 +87,34 @@ pub async fn run(
     command: Command,
     store: &Store,
     join: &Join,
+    acts: &mut Vec<Act>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Create(args) => create(args, store, join, out).await,
-        Command::Delete { agent } => delete(&agent, store, out).await,
+        Command::Create(args) => create(args, (store, join), acts, out).await,
+        Command::Delete { agent } => delete(&agent, store, acts, out).await,
         Command::List { json } => list(json, store, out).await,
         Command::Show { agent, json } => show(&agent, json, store, out).await,
-        Command::Token(command) => token::run(command, store, join, out).await,
+        Command::Token(command) => token::run(command, (store, join), acts, out).await,
     }
 }
 
 async fn create(
     args: Create,
-    store: &Store,
-    join: &Join,
+    (store, join): (&Store, &Join),
+    acts: &mut Vec<Act>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let NewAgent { project, name } = &args.agent;
     let agent = register(&args, store).await?;
+    acts.push(Act {
+        agent: Some((&agent).into()),
+        ..Act::new("agent create")
+    });
     let (record, token) = token::make(&agent, &args.token, store).await.with_context(|| {
         format!("agent {agent} is registered but has no token: make one with `agent token create {}`", agent.id)
     })?;
+    acts.push(token::made(&agent, &record));
     if args.json {
         let mut value = describe(&agent);
         value["token"] = token.expose().into();
@@ -139,9 +146,18 @@ async fn register(args: &Create, store: &Store) -> Result<Agent, store::Error> {
     Ok(agent)
 }
 
-async fn delete(agent: &AgentSelector, store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
+async fn delete(
+    agent: &AgentSelector,
+    store: &Store,
+    acts: &mut Vec<Act>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let agent = agent.find(store).await?.agent;
     store.delete_agent(agent.id).await?;
+    acts.push(Act {
+        agent: Some((&agent).into()),
+        ..Act::new("agent delete")
+    });
     writeln!(out, "Agent {agent} (id {}) is deleted.", agent.id)?;
     Ok(())
 }

@@ -9,7 +9,8 @@ use ci_tunnel::runtime::causes::with_causes;
 
 use crate::app;
 use crate::config::{Config, Error};
-use crate::configrepo;
+use crate::configrepo::{self, Outcome};
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Prints a line a thing; true when everything holds.
@@ -85,11 +86,22 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
             "none: jobs can use agents of their own project only",
         );
     }
-    let (snapshot, _watcher) = match configrepo::watch(&config.config_repositories).await {
-        Ok(watched) => watched,
-        Err(error) => return report.failed("configuration repositories", &error),
+    let (snapshot, reads) = match read(config).await {
+        Ok(read) => read,
+        Err(error) => return report.failed("configuration repositories", error.as_ref()),
     };
-    let snapshot = snapshot.borrow().clone();
+    for read in reads {
+        match read.outcome {
+            Outcome::Well => report.ok(&read.url, "can be read")?,
+            Outcome::NoProject => {
+                report.warn(&read.url, "no agent's project is looked for there")?
+            }
+            Outcome::Failed(problem) => {
+                report.healthy = false;
+                writeln!(report.out, "FAILED  {}: {problem}", read.url)?;
+            }
+        }
+    }
     let mut files: Vec<_> = snapshot.iter().collect();
     files.sort_unstable_by_key(|rules| &rules.file);
     for rules in files {
@@ -106,6 +118,24 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
         }
     }
     Ok(())
+}
+
+/// Everything is read anew, in a directory of its own: the server may be running.
+async fn read(config: &Config) -> anyhow::Result<(configrepo::Snapshot, Vec<configrepo::Read>)> {
+    let store = Store::open(&config.state_dir).await?;
+    let (directory, _changes) = app::follow::agents(&store).await?;
+    let agents = directory.changes().borrow().clone();
+    let scratch = config
+        .state_dir
+        .join(format!("check-{}", std::process::id()));
+    let place = configrepo::Place {
+        state_dir: scratch.clone(),
+        metrics: Metrics::unread(),
+    };
+    let checked = configrepo::check(&config.config_repositories, &place, &agents).await;
+    // It is not there unless a git repository was read.
+    let _ = std::fs::remove_dir_all(&scratch);
+    Ok(checked?)
 }
 
 /// A port in use is as it must be where the server runs already; which of the two it is, a person must say.

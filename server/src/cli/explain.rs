@@ -110,17 +110,19 @@ async fn explain(
 ) -> anyhow::Result<(Subject, Vec<Report>)> {
     let subject = Subject::of(args, config, store, stdin).await?;
     let agents = agents(args, &subject, store).await?;
-    let sources = Sources::open(args.file.as_deref(), config).await?;
+    let sources = Sources::open(args.file.as_deref(), config, store).await?;
     let running = running::Status::ask(config.ops.listen).await;
     let report = |agent: &Agent| {
         let source = sources.of(agent);
         let mut notes = source.notes();
         notes.extend(subject.notes(config));
+        let explanation = subject.explain(agent, &source.rules);
+        notes.extend(subject.what_is_missing(&explanation).map(str::to_owned));
         if let Some(running) = &running {
             notes.extend(running.notes(agent, &source, config.timeouts.hold));
         }
         Report {
-            explanation: subject.explain(agent, &source.rules),
+            explanation,
             refusals: subject.refusals(agent),
             source,
             notes,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::job::JobArgs;
 use super::output;
+use crate::audit::Act;
 use crate::authn::{Authenticator, TokenId};
 use crate::store::{JobTokenRecord, Store};
 
@@ -50,6 +51,7 @@ pub async fn run(
     command: Command,
     store: &Store,
     authenticator: &Authenticator,
+    acts: &mut Vec<Act>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     match command {
@@ -60,11 +62,20 @@ pub async fn run(
                 "--provider: a token issued here is vouched for by `local` alone"
             );
             let issued = authenticator.issue_job_token(&job, args.ttl).await?;
+            acts.push(Act {
+                token: Some(issued.token.as_str().to_owned()),
+                project: Some(job.project.path.to_string()),
+                ..Act::new("job-token issue")
+            });
             writeln!(out, "{}", issued.credential.expose())?;
         }
         Command::List { json } => list(json, store, out).await?,
         Command::Revoke { id, unlisted } => {
             authenticator.revoke(&TokenId(id.clone()), unlisted).await?;
+            acts.push(Act {
+                token: Some(id.clone()),
+                ..Act::new("job-token revoke")
+            });
             writeln!(out, "Token {id} is revoked.")?;
         }
     }

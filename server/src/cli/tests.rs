@@ -32,7 +32,7 @@ async fn agent(store: &Store, line: &str) -> anyhow::Result<String> {
         pin: Some("sha256:abc".to_owned()),
     };
     let mut out = Vec::new();
-    agent::run(parse(line)?, store, &join, &mut out).await?;
+    agent::run(parse(line)?, store, &join, &mut Vec::new(), &mut out).await?;
     Ok(String::from_utf8(out)?)
 }
 
@@ -42,7 +42,14 @@ async fn job_token(
     line: &str,
 ) -> anyhow::Result<String> {
     let mut out = Vec::new();
-    job_token::run(parse(line)?, store, authenticator, &mut out).await?;
+    job_token::run(
+        parse(line)?,
+        store,
+        authenticator,
+        &mut Vec::new(),
+        &mut out,
+    )
+    .await?;
     Ok(String::from_utf8(out)?)
 }
 

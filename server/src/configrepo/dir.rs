@@ -1,4 +1,6 @@
-//! Directories of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below their roots.
+//! A directory of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below its root.
+
+mod follow;
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry};
@@ -8,30 +10,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::file::File;
+use super::kept::Kept;
+use super::layer::Agents;
 use super::realm::Realm;
-use super::{AgentRules, Config, Error, Repository, Snapshot, key};
-use crate::access::Rules;
+use super::{Error, key};
 use crate::identity::{AgentName, ProjectPath};
+pub(super) use follow::{follow, open};
 
-/// The roots, and what is known of the files below them.
-pub(super) struct Directories {
-    roots: Vec<Root>,
+/// A root, and what is known of the files below it.
+pub(super) struct Directory {
+    root: Root,
+    realm: Realm,
     files: HashMap<PathBuf, File>,
+    /// Of `files`, for the next start.
+    kept: Kept,
+    /// Whether `kept` may hold what is no longer here.
+    outdated: bool,
     /// Files that were there and are not, and since when.
     missing: HashMap<PathBuf, Instant>,
-    /// Of agents without a file.
-    default: Arc<Rules>,
 }
 
-#[derive(Clone)]
 struct Root {
     path: PathBuf,
     /// Without symlinks: what every file must resolve to be below.
     real: PathBuf,
-    realm: Arc<Realm>,
 }
 
-/// What one look at the roots found.
+/// What one look at the root found.
 #[derive(Default)]
 struct Found {
     files: Vec<Agent>,
@@ -43,7 +48,8 @@ struct Agent {
     project: ProjectPath,
     name: AgentName,
     file: PathBuf,
-    root: Arc<Root>,
+    /// Without symlinks: what the file must resolve to be below.
+    root: PathBuf,
 }
 
 /// A file that is missing for so long does not come back.
@@ -51,16 +57,20 @@ pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
 /// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
 const MAX_DEPTH: usize = 32;
 
-impl Directories {
-    pub(super) fn open(config: &Config) -> Result<Self, Error> {
-        let open = |repository| Root::open(repository, config);
-        let roots = config.repositories.iter().map(open);
+impl Directory {
+    pub(super) fn open(path: PathBuf, realm: Realm, kept: Kept) -> Result<Self, Error> {
         Ok(Self {
-            roots: roots.collect::<Result<_, _>>()?,
-            default: Arc::new(config.default_rules()),
+            root: Root::open(path)?,
+            realm,
             files: HashMap::new(),
+            kept,
+            outdated: true,
             missing: HashMap::new(),
         })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.root.path
     }
 
     /// Whether a file has gone that may be about to come back.
@@ -69,28 +79,27 @@ impl Directories {
     }
 
     /// Looks at all files; those that did not change keep their rules as they are.
-    pub(super) fn read(&mut self) -> Snapshot {
+    pub(super) fn read(&mut self) -> Agents {
         self.read_at(Instant::now())
     }
 
-    pub(super) fn read_at(&mut self, now: Instant) -> Snapshot {
+    pub(super) fn read_at(&mut self, now: Instant) -> Agents {
         let mut found = Found::default();
-        for root in &self.roots {
-            found.look(root);
-        }
+        found.look(&self.root);
         let mut before = std::mem::take(&mut self.files);
-        let mut snapshot = Snapshot {
-            default: Arc::clone(&self.default),
-            ..Snapshot::default()
-        };
+        let mut agents = Agents::new();
         for agent in found.files {
             self.missing.remove(&agent.file);
-            let root = Arc::clone(&agent.root);
-            let file = before
-                .remove(&agent.file)
-                .unwrap_or_else(|| agent.unread())
-                .refresh(&root.real, &root.realm);
-            self.keep(&mut snapshot, file);
+            let file = before.remove(&agent.file).unwrap_or_else(|| {
+                File::new(
+                    agent.project,
+                    agent.name,
+                    agent.file,
+                    self.realm.provider.clone(),
+                )
+            });
+            let file = file.refresh(&agent.root, &self.realm, &mut self.kept);
+            self.keep(&mut agents, file);
         }
         for (path, file) in before {
             match found
@@ -100,15 +109,21 @@ impl Directories {
             {
                 Some((directory, error)) => {
                     let problem = format!("{}: {error}", directory.display());
-                    self.keep(&mut snapshot, file.with_problem(problem));
+                    self.keep(&mut agents, file.with_problem(problem));
                 }
                 None if self.is_gone(&path, now) => {
+                    self.outdated = true;
                     tracing::info!(file = %path.display(), "agent configuration is gone");
                 }
-                None => self.keep(&mut snapshot, file),
+                None => self.keep(&mut agents, file),
             }
         }
-        snapshot
+        if self.outdated && found.unreadable.is_empty() {
+            self.outdated = false;
+            self.kept
+                .retain(self.files.keys().filter_map(|path| path.to_str()));
+        }
+        agents
     }
 
     /// Some programs replace a file by removing it first. Without its file an agent has the default rules, which may
@@ -122,10 +137,9 @@ impl Directories {
         gone
     }
 
-    fn keep(&mut self, snapshot: &mut Snapshot, file: File) {
+    fn keep(&mut self, agents: &mut Agents, file: File) {
         let agent = file.agent();
-        let other = snapshot
-            .agents
+        let other = agents
             .entry(key(&agent.project, &agent.name))
             .or_insert_with(|| Arc::clone(agent));
         if other.file != agent.file {
@@ -135,30 +149,14 @@ impl Directories {
     }
 }
 
-impl Agent {
-    fn unread(self) -> File {
-        File::unread(AgentRules {
-            project: self.project,
-            name: self.name,
-            provider: self.root.realm.provider.clone(),
-            rules: Arc::new(Rules::nobody()),
-            file: self.file,
-            revision: String::new(),
-            problem: None,
-        })
-    }
-}
-
 impl Root {
-    fn open(repository: &Repository, config: &Config) -> Result<Self, Error> {
-        let path = repository.directory.clone();
+    fn open(path: PathBuf) -> Result<Self, Error> {
         let real = path.canonicalize().map_err(|source| Error::Directory {
             directory: path.clone(),
             source,
         })?;
         if real.is_dir() {
-            let realm = Arc::new(config.realm(repository));
-            Ok(Self { path, real, realm })
+            Ok(Self { path, real })
         } else {
             Err(Error::NotADirectory(path))
         }
@@ -169,19 +167,20 @@ impl Found {
     fn look(&mut self, root: &Root) {
         match root.path.canonicalize() {
             // The root itself may be a symlink that is swapped.
-            Ok(real) => {
-                let root = Arc::new(Root {
+            Ok(real) => self.directory(
+                &Root {
+                    path: root.path.clone(),
                     real,
-                    ..root.clone()
-                });
-                self.directory(&root, &root.path, MAX_DEPTH);
-            }
+                },
+                &root.path,
+                MAX_DEPTH,
+            ),
             Err(error) => self.unreadable.push((root.path.clone(), error)),
         }
     }
 
     /// A project has no projects below it, so what lies beside `.gitlab` is not looked at.
-    fn directory(&mut self, root: &Arc<Root>, directory: &Path, depth: usize) {
+    fn directory(&mut self, root: &Root, directory: &Path, depth: usize) {
         let agents = directory.join(".gitlab/agents");
         if agents.is_dir() {
             return self.project(root, directory, &agents);
@@ -196,7 +195,7 @@ impl Found {
         }
     }
 
-    fn project(&mut self, root: &Arc<Root>, directory: &Path, agents: &Path) {
+    fn project(&mut self, root: &Root, directory: &Path, agents: &Path) {
         let path = directory
             .strip_prefix(&root.path)
             .ok()
@@ -217,7 +216,7 @@ impl Found {
                         project: project.clone(),
                         name,
                         file,
-                        root: Arc::clone(root),
+                        root: root.real.clone(),
                     });
                 }
                 Some(_) => {}

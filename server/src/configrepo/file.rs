@@ -10,8 +10,10 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use super::AgentRules;
+use super::kept::Kept;
 use super::realm::Realm;
-use crate::access::MAX_FILE;
+use crate::access::{MAX_FILE, Rules};
+use crate::identity::{AgentName, ProjectPath};
 
 /// A file and what was last read of it.
 pub(super) struct File {
@@ -35,8 +37,23 @@ struct Stamp {
 const YOUNG: Duration = Duration::from_secs(2);
 
 impl File {
-    /// A file that was never looked at.
-    pub(super) fn unread(agent: AgentRules) -> Self {
+    /// One that was not looked at yet.
+    pub(super) fn new(
+        project: ProjectPath,
+        name: AgentName,
+        file: PathBuf,
+        provider: Option<String>,
+    ) -> Self {
+        let agent = AgentRules {
+            project,
+            name,
+            rules: Arc::new(Rules::nobody()),
+            file,
+            revision: String::new(),
+            commit: None,
+            provider,
+            problem: None,
+        };
         Self {
             agent: Arc::new(agent),
             stamp: None,
@@ -45,17 +62,17 @@ impl File {
     }
 
     /// Looks at the file again. The `Arc` stays the same when nothing of it changed.
-    pub(super) fn refresh(mut self, root: &Path, realm: &Realm) -> Self {
+    pub(super) fn refresh(mut self, root: &Path, realm: &Realm, kept: &mut Kept) -> Self {
         let (path, stamp) = match locate(&self.agent.file, root) {
             Ok(found) => found,
-            Err(problem) => return self.with_problem(problem),
+            Err(problem) => return self.recall(realm, kept).with_problem(problem),
         };
         if self.stamp == Some(stamp) {
             return self;
         }
         let content = match content(&path) {
             Ok(content) => content,
-            Err(problem) => return self.with_problem(problem),
+            Err(problem) => return self.recall(realm, kept).with_problem(problem),
         };
         let settled = stamp.modified.elapsed().is_ok_and(|age| age > YOUNG);
         self.stamp = settled.then_some(stamp);
@@ -63,29 +80,36 @@ impl File {
         if self.digest == Some(digest) {
             return self;
         }
-        self.digest = Some(digest);
-        self.parse(&content, &digest, realm)
+        match parse(realm, &content, &self.agent.file.display().to_string()) {
+            Ok(rules) => {
+                kept.store(&self.agent.file.to_string_lossy(), &content);
+                self.digest = Some(digest);
+                self.enforce(rules, &digest)
+            }
+            Err(problem) => {
+                let mut file = self.recall(realm, kept);
+                file.digest = Some(digest);
+                file.tell(problem)
+            }
+        }
     }
 
-    fn parse(self, content: &[u8], digest: &[u8; 32], realm: &Realm) -> Self {
-        let file = self.agent.file.display().to_string();
-        let parsed = std::str::from_utf8(content)
-            .map_err(|error| format!("{file}: not UTF-8 text: {error}"));
-        // Strangers write these files: one that breaks the parser must not end the watching of all others.
-        let parsed = parsed.and_then(|text| {
-            std::panic::catch_unwind(|| realm.parse(text, &file))
-                .map_err(|_| format!("{file}: the parser failed on it"))?
-        });
-        let rules = match parsed {
-            Ok(rules) => rules,
-            Err(problem) => {
-                return Self {
-                    digest: Some(*digest),
-                    ..self
-                }
-                .tell(problem);
-            }
+    /// The last good content that an earlier process left, where this one knows none.
+    fn recall(self, realm: &Realm, kept: &Kept) -> Self {
+        if !self.agent.revision.is_empty() {
+            return self;
+        }
+        let Some(content) = kept.load(&self.agent.file.to_string_lossy()) else {
+            return self;
         };
+        match parse(realm, &content, &self.agent.file.display().to_string()) {
+            Ok(rules) => self.enforce(rules, &Sha256::digest(&content).into()),
+            Err(_) => self,
+        }
+    }
+
+    fn enforce(self, rules: Rules, digest: &[u8; 32]) -> Self {
+        let file = self.agent.file.display();
         for warning in rules.warnings() {
             tracing::warn!(%file, warning, "agent configuration");
         }
@@ -139,6 +163,15 @@ impl File {
     pub(super) fn agent(&self) -> &Arc<AgentRules> {
         &self.agent
     }
+}
+
+/// The rules that `content` gives in a realm; `file` is how messages call it.
+pub(super) fn parse(realm: &Realm, content: &[u8], file: &str) -> Result<Rules, String> {
+    let text =
+        std::str::from_utf8(content).map_err(|error| format!("{file}: not UTF-8 text: {error}"))?;
+    // Strangers write these files: one that breaks the parser must not end the watching of all others.
+    std::panic::catch_unwind(|| realm.parse(text, file))
+        .map_err(|_| format!("{file}: the parser failed on it"))?
 }
 
 /// Where the file really lies, if that is below `root`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Config, Error, Repository};
+use super::{Config, Error, Repository, Source};
 use crate::access::Rules;
 use crate::identity::LOCAL;
 
@@ -85,7 +85,10 @@ impl Config {
 
 impl Repository {
     fn name(&self) -> String {
-        self.directory.display().to_string()
+        match &self.source {
+            Source::Directory(directory) => directory.display().to_string(),
+            Source::Git(remote) => remote.url.to_string(),
+        }
     }
 }
 

@@ -1,20 +1,24 @@
-//! Real directories: what is found, what is kept, what is refused, and that changes arrive.
+//! Real directories: what is found, what is kept, what is refused.
+
+mod places;
+mod realms;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::dir::{Directories, GONE_AFTER};
-use super::{AgentRules, Config, Error, Repository, Snapshot, watch};
-use crate::access::{MAX_FILE, decide};
+use super::dir::{Directory, GONE_AFTER};
+use super::kept::Kept;
+use super::layer::{self, Layers};
+use super::realm::Realm;
+use super::{AgentRules, Snapshot};
+use crate::access::{MAX_FILE, Rules, decide};
 use crate::identity::{Agent, AgentId};
-
-mod realms;
 
 const GOOD: &str = "ci_access:\n  projects:\n  - id: acme/app\n";
 
@@ -24,18 +28,37 @@ fn write(root: &Path, project: &str, name: &str, content: &str) {
     fs::write(directory.join("config.yaml"), content).unwrap();
 }
 
-fn config(directories: &[&Path]) -> Config {
-    let repositories = directories.iter().map(|directory| Repository {
-        directory: directory.to_path_buf(),
-        provider: None,
-    });
-    let mut config = Config::default();
-    config.repositories.extend(repositories);
-    config
+fn open(root: &Path) -> Directory {
+    Directory::open(root.to_owned(), Realm::default(), Kept::default()).unwrap()
 }
 
-fn open(root: &TempDir) -> Directories {
-    Directories::open(&config(&[root.path()])).unwrap()
+/// With what it keeps in `state`.
+fn reopen(root: &Path, state: &Path) -> Directory {
+    let kept = Kept::open(state.to_owned()).unwrap();
+    Directory::open(root.to_owned(), Realm::default(), kept).unwrap()
+}
+
+fn read(directory: &mut Directory) -> Snapshot {
+    snapshot(directory.read())
+}
+
+fn snapshot(agents: layer::Agents) -> Snapshot {
+    let layers = Layers::new(std::iter::once(None), Rules::default());
+    layers.layer(0).replace(agents);
+    layers.snapshot()
+}
+
+/// The very same rules, none read again.
+fn same(one: &Snapshot, other: &Snapshot) -> bool {
+    let same = |agent: &AgentRules| {
+        let other = other.rules(&agent.project, &agent.name);
+        other.is_some_and(|other| std::ptr::eq(agent, other))
+    };
+    one.iter().count() == other.iter().count() && one.iter().all(same)
+}
+
+fn read_at(directory: &mut Directory, now: Instant) -> Snapshot {
+    snapshot(directory.read_at(now))
 }
 
 fn agent<'a>(snapshot: &'a Snapshot, project: &str, name: &str) -> Option<&'a AgentRules> {
@@ -49,7 +72,7 @@ fn files_are_found_at_any_depth_and_by_any_case() {
     write(root.path(), "a/b/c/d", "x", "");
     write(root.path(), "acme/infra/src/other", "hidden", GOOD);
     fs::create_dir_all(root.path().join("acme/none/.gitlab/agents/empty")).unwrap();
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     let found = agent(&snapshot, "acme/INFRA", "prod").unwrap();
     assert_eq!(
         (found.project.as_str(), found.revision.len(), &found.problem),
@@ -64,8 +87,8 @@ fn files_are_found_at_any_depth_and_by_any_case() {
 fn a_bad_file_keeps_the_last_good_rules() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
-    let mut directories = open(&root);
-    let good = directories.read();
+    let mut directories = open(root.path());
+    let good = read(&mut directories);
     let good = agent(&good, "acme/infra", "prod").unwrap();
     for bad in [
         "ci_access: [",
@@ -74,7 +97,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
         "\u{0}",
     ] {
         write(root.path(), "acme/infra", "prod", bad);
-        let snapshot = directories.read();
+        let snapshot = read(&mut directories);
         let kept = agent(&snapshot, "acme/infra", "prod").unwrap();
         assert!(
             kept.problem.as_ref().unwrap().contains("config.yaml"),
@@ -84,7 +107,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
         assert_eq!(kept.revision, good.revision);
     }
     write(root.path(), "acme/infra", "prod", GOOD);
-    let snapshot = directories.read();
+    let snapshot = read(&mut directories);
     assert_eq!(
         agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
@@ -95,7 +118,7 @@ fn a_bad_file_keeps_the_last_good_rules() {
 fn a_file_that_was_never_good_lets_nobody_in() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", "ci_access: [");
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     let found = agent(&snapshot, "acme/infra", "prod").unwrap();
     assert!(found.problem.is_some() && found.revision.is_empty());
     let job = json!({"provider": "local", "project": {"path": "acme/infra"}});
@@ -112,19 +135,22 @@ fn unchanged_files_keep_their_rules_and_the_snapshot_is_the_same() {
     let root = TempDir::new().unwrap();
     write(root.path(), "acme/infra", "prod", GOOD);
     write(root.path(), "acme/infra", "test", GOOD);
-    let mut directories = open(&root);
-    let (first, second) = (directories.read(), directories.read());
-    assert!(first.same(&second));
+    let mut directories = open(root.path());
+    let (first, second) = (read(&mut directories), read(&mut directories));
+    assert!(same(&first, &second));
     write(root.path(), "acme/infra", "test", "ci_access: {}");
-    let third = directories.read();
-    assert!(!third.same(&first));
+    let third = read(&mut directories);
+    assert!(!same(&third, &first));
     let rules =
         |snapshot: &Snapshot| Arc::clone(&agent(snapshot, "acme/infra", "prod").unwrap().rules);
     assert!(Arc::ptr_eq(&rules(&first), &rules(&third)));
     fs::remove_dir_all(root.path().join("acme")).unwrap();
     let gone = Instant::now();
-    directories.read_at(gone);
-    assert_eq!(directories.read_at(gone + GONE_AFTER).iter().count(), 0);
+    read_at(&mut directories, gone);
+    assert_eq!(
+        read_at(&mut directories, gone + GONE_AFTER).iter().count(),
+        0
+    );
 }
 
 #[test]
@@ -136,14 +162,14 @@ fn a_file_that_is_being_replaced_keeps_its_rules() {
         "prod",
         "ci_access: {implicit: false}",
     );
-    let mut directories = open(&root);
+    let mut directories = open(root.path());
     let start = Instant::now();
-    let before = directories.read_at(start);
+    let before = read_at(&mut directories, start);
     let file = agent(&before, "acme/infra", "prod").unwrap().file.clone();
 
     fs::remove_file(&file).unwrap();
-    let without = directories.read_at(start);
-    assert!(without.same(&before), "it may come back in a moment");
+    let without = read_at(&mut directories, start);
+    assert!(same(&without, &before), "it may come back in a moment");
     assert!(directories.is_missing_any());
     write(
         root.path(),
@@ -151,12 +177,12 @@ fn a_file_that_is_being_replaced_keeps_its_rules() {
         "prod",
         "ci_access: {implicit: false}",
     );
-    assert!(directories.read_at(start).same(&before));
+    assert!(same(&read_at(&mut directories, start), &before));
     assert!(!directories.is_missing_any());
 
     fs::remove_file(&file).unwrap();
-    directories.read_at(start);
-    let gone = directories.read_at(start + GONE_AFTER);
+    read_at(&mut directories, start);
+    let gone = read_at(&mut directories, start + GONE_AFTER);
     assert!(agent(&gone, "acme/infra", "prod").is_none());
 }
 
@@ -165,10 +191,10 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
     let parent = TempDir::new().unwrap();
     let (root, away) = (parent.path().join("root"), parent.path().join("away"));
     write(&root, "acme/infra", "prod", GOOD);
-    let mut directories = Directories::open(&config(&[&root])).unwrap();
-    directories.read();
+    let mut directories = open(&root);
+    read(&mut directories);
     fs::rename(&root, &away).unwrap();
-    let snapshot = directories.read();
+    let snapshot = read(&mut directories);
     assert!(
         agent(&snapshot, "acme/infra", "prod")
             .unwrap()
@@ -177,7 +203,7 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
     );
     fs::rename(&away, &root).unwrap();
     assert_eq!(
-        agent(&directories.read(), "acme/infra", "prod")
+        agent(&read(&mut directories), "acme/infra", "prod")
             .unwrap()
             .problem,
         None
@@ -203,7 +229,7 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
     .unwrap();
     symlink(root.path(), root.path().join("circle")).unwrap();
 
-    let snapshot = open(&root).read();
+    let snapshot = read(&mut open(root.path()));
     assert_eq!(
         agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
@@ -222,49 +248,4 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
             .iter()
             .all(|agent| !agent.project.as_str().starts_with(".."))
     );
-}
-
-#[test]
-fn the_first_of_several_roots_wins() {
-    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    write(first.path(), "acme/infra", "prod", GOOD);
-    write(second.path(), "acme/infra", "prod", "ci_access: {}");
-    write(second.path(), "acme/infra", "test", GOOD);
-    let mut directories = Directories::open(&config(&[first.path(), second.path()])).unwrap();
-    let snapshot = directories.read();
-    assert!(
-        agent(&snapshot, "acme/infra", "prod")
-            .unwrap()
-            .file
-            .starts_with(first.path())
-    );
-    assert!(agent(&snapshot, "acme/infra", "test").is_some());
-}
-
-#[tokio::test]
-async fn a_change_arrives() {
-    let root = TempDir::new().unwrap();
-    write(root.path(), "acme/infra", "prod", GOOD);
-    let config = config(&[root.path()]);
-    let (mut snapshots, _watcher) = watch(&config).await.unwrap();
-    let revision = agent(&snapshots.borrow(), "acme/infra", "prod")
-        .unwrap()
-        .revision
-        .clone();
-    write(root.path(), "acme/infra", "prod", "ci_access: {}");
-    write(root.path(), "acme/new/deep", "x", "");
-    let changed = snapshots.wait_for(|snapshot| {
-        let prod = agent(snapshot, "acme/infra", "prod").unwrap();
-        prod.revision != revision && agent(snapshot, "acme/new/deep", "x").is_some()
-    });
-    tokio::time::timeout(Duration::from_secs(30), changed)
-        .await
-        .unwrap()
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_missing_directory_is_an_error() {
-    let config = config(&["/nonexistent/ci-tunnel".as_ref()]);
-    assert!(matches!(watch(&config).await, Err(Error::Directory { .. })));
 }

@@ -1,6 +1,7 @@
 //! TCP and TLS in front of the proxy: accept, handshake, HTTP/1.1 or HTTP/2 by ALPN, graceful close.
 
 mod heads;
+mod http;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,15 +9,9 @@ use std::time::Duration;
 
 use ci_tunnel::runtime::drain;
 use ci_tunnel::runtime::sparing::Sparing;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -24,7 +19,6 @@ use tokio_rustls::TlsAcceptor;
 use super::Proxy;
 use super::client::Client;
 use crate::metrics::{Metrics, ReasonLabels};
-use heads::Heads;
 
 /// Bounds of the front.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +50,6 @@ impl std::fmt::Debug for Security {
     }
 }
 
-/// Bytes that HTTP/1.1 buffers each way; each stalled client holds as many.
-const BUFFER: usize = 64 * 1024;
-/// Requests at a time on one HTTP/2 connection.
-const H2_STREAMS: u32 = 250;
-/// Bytes of one upload that wait for a slow agent.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// All streams stalled, and the connection still has credit.
-const H2_CONNECTION_WINDOW: u32 = (H2_STREAMS + 1) * H2_STREAM_WINDOW;
 /// A client that is gone without a word is noticed after a few times this, so that its watch does not live for ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Log lines a period about addresses that have too many connections.
@@ -158,7 +144,7 @@ async fn connection(
 ) {
     prepare(&stream);
     let Security::Tls(acceptor) = security else {
-        return serve_http1(stream, client, limits, proxy, drain).await;
+        return http::serve_http1(stream, client, limits, proxy, drain).await;
     };
     let tls = match timeout(limits.head_timeout, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
@@ -173,9 +159,9 @@ async fn connection(
         }
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(tls, client, limits, proxy, drain).await;
+        http::serve_http2(tls, client, limits, proxy, drain).await;
     } else {
-        serve_http1(tls, client, limits, proxy, drain).await;
+        http::serve_http1(tls, client, limits, proxy, drain).await;
     }
 }
 
@@ -187,158 +173,6 @@ fn prepare(stream: &TcpStream) {
         .with_time(KEEP_ALIVE)
         .with_interval(KEEP_ALIVE / 3);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
-}
-
-async fn serve_http1<T>(
-    io: T,
-    client: Arc<Client>,
-    limits: Limits,
-    proxy: Arc<Proxy>,
-    drain: drain::Watcher,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let metrics = proxy.metrics.clone();
-    let heads = Heads::new(
-        Arc::clone(&client),
-        limits.head_timeout,
-        limits.idle_timeout,
-    );
-    let ends = async {
-        tokio::select! {
-            biased;
-            () = drain.draining() => {}
-            () = heads.idle_for_too_long() => {}
-        }
-    };
-    let connection = http1::Builder::new()
-        .timer(heads.clone())
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(BUFFER)
-        .max_headers(ci_tunnel::protocol::MAX_HEADERS)
-        .serve_connection(
-            TokioIo::new(heads.count(io)),
-            service(Arc::clone(&client), proxy),
-        )
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        biased;
-        result = connection.as_mut() => result,
-        () = ends => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                result = connection => result,
-                () = cut(&drain) => return,
-            }
-        }
-    };
-    if let Err(error) = result {
-        failed(&metrics, &client, "http1", &error.to_string());
-    }
-}
-
-async fn serve_http2<T>(
-    io: T,
-    client: Arc<Client>,
-    limits: Limits,
-    proxy: Arc<Proxy>,
-    drain: drain::Watcher,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let metrics = proxy.metrics.clone();
-    let (begun, requests) = watch::channel(());
-    let service = service(Arc::clone(&client), proxy);
-    let service = service_fn(move |request| {
-        begun.send_replace(());
-        service.call(request)
-    });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS)
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_header_list_size(BUFFER as u32)
-        .max_send_buf_size(BUFFER)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        biased;
-        result = connection.as_mut() => result,
-        used = ends(&drain, requests, &client, limits) => {
-            if !used {
-                return failed(&metrics, &client, "http2", "no request in time");
-            }
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                result = connection => result,
-                () = cut(&drain) => return,
-            }
-        }
-    };
-    if let Err(error) = result {
-        failed(&metrics, &client, "http2", &error.to_string());
-    }
-}
-
-/// Waits until the server drains or no request began for long. False: there was none at all, so not even the HTTP/2
-/// preface may be there, and a graceful end would wait for it.
-async fn ends(
-    drain: &drain::Watcher,
-    mut requests: watch::Receiver<()>,
-    client: &Client,
-    limits: Limits,
-) -> bool {
-    let idle = async {
-        let mut used = false;
-        loop {
-            let known = client.is_known();
-            let patience = if known {
-                limits.idle_timeout
-            } else {
-                limits.head_timeout
-            };
-            match timeout(patience, requests.changed()).await {
-                Ok(Ok(())) => used = true,
-                // The first request was let in while this waited.
-                Err(_) if client.is_known() != known => {}
-                _ => return used,
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = drain.draining() => true,
-        used = idle => used,
-    }
-}
-
-/// Requests that are cut at the end have this long to say so.
-const CUT_GRACE: Duration = Duration::from_millis(500);
-
-async fn cut(drain: &drain::Watcher) {
-    drain.forced().await;
-    tokio::time::sleep(CUT_GRACE).await;
-}
-
-fn service(
-    client: Arc<Client>,
-    proxy: Arc<Proxy>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = http::Response<super::body::Body>,
-    Error = std::convert::Infallible,
-    Future: Send + 'static,
-> {
-    service_fn(move |request| {
-        let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));
-        async move { Ok(proxy.handle(request, client).await) }
-    })
 }
 
 fn failed(metrics: &Metrics, client: &Client, phase: &'static str, error: &str) {

@@ -12,6 +12,7 @@ use super::limits::Over;
 use super::live::Why;
 use crate::access::Denied;
 use crate::authn;
+use crate::configrepo::webhook;
 use crate::identity::Agent;
 
 /// Why a request is not carried. The message of each is for the person who made the request.
@@ -37,6 +38,13 @@ pub enum Reject {
     ImpersonationNotAllowed { identity: String },
     #[error("{0}")]
     Forbidden(String),
+    /// A webhook of a stranger.
+    #[error("{0}")]
+    Unsigned(webhook::Error),
+    #[error("too many webhooks at a time; the change is seen later")]
+    TooManyWebhooks,
+    #[error("the request's body is longer than {limit} bytes")]
+    BodyTooLong { limit: usize },
     #[error("too many requests: {0}; try again in {secs}s", secs = seconds(.0.retry_after))]
     TooManyRequests(Over),
     #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
@@ -134,7 +142,7 @@ impl Reject {
                 );
             }
             // What is left of such a request can not be trusted to begin where we think.
-            Self::Malformed(_) | Self::HeadTooLong { .. } => {
+            Self::Malformed(_) | Self::HeadTooLong { .. } | Self::BodyTooLong { .. } => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -169,6 +177,12 @@ impl Reject {
             Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
+            Self::Unsigned(_) => form(StatusCode::UNAUTHORIZED, "webhook"),
+            Self::TooManyWebhooks => Form {
+                code: StatusCode::TOO_MANY_REQUESTS,
+                ..again("too_many_webhooks")
+            },
+            Self::BodyTooLong { .. } => form(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long"),
             Self::TooManyRequests(over) => Form {
                 code: StatusCode::TOO_MANY_REQUESTS,
                 label: "too_many_requests",

@@ -54,6 +54,11 @@ async fn a_described_job() {
     let because = "ref \"topic\" matches none of \"main\"";
     assert!(denied.stdout.contains(because), "{}", denied.stdout);
 
+    let little = explain(&place, &["1", "--project=acme/app", "--ref=main"]).await;
+    assert_eq!(little.code, Some(1));
+    let note = "note: of a described job no more is known than the flags say";
+    assert!(little.stdout.contains(note), "{}", little.stdout);
+
     let other = place.write("other.yaml", "ci_access:\n  frojects: []\n");
     let file = other.to_str().unwrap();
     let arguments = [&["explain"], &asked[..], &["main", "--file", file]].concat();

@@ -32,7 +32,7 @@ impl Glob {
         match (self.text.contains('*'), other.text.contains('*')) {
             (false, _) => false,
             (true, false) => {
-                effort.spend(self.tokens.len() * other.tokens.len()) && self.matches(&other.text)
+                effort.spend(self.tokens.len() * other.text.len()) && self.matches(&other.text)
             }
             (true, true) => self.follows(other, effort),
         }

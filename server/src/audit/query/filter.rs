@@ -88,6 +88,7 @@ impl Filter {
             What::AgentConnected { agent, .. } => (Some(agent), None),
             What::AgentDisconnected { agent, code, .. } => (Some(agent), Some(code)),
             What::AgentRefused { reason, .. } => (None, Some(reason)),
+            What::Command { agent, .. } => (agent.as_ref(), None),
             _ => (None, None),
         };
         let others = [

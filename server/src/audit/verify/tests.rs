@@ -6,6 +6,8 @@ use tempfile::TempDir;
 use super::super::chain::{Chain, Hash};
 use super::*;
 
+mod cases;
+
 /// Files of a chain, as lines.
 #[derive(Clone)]
 struct Files(Vec<Vec<String>>);
@@ -93,88 +95,7 @@ fn a_chain_over_files_is_good() {
 
 #[test]
 fn tampering_is_named_for_what_it_is() {
-    type Change = fn(&mut Files);
-    let cases: [(&str, Change, &[(usize, u64, &str)]); 12] = [
-        (
-            "a changed value",
-            |files| files.0[1][1] = files.0[1][1].replace("\"line\":6", "\"line\":7"),
-            &[(1, 2, "changed")],
-        ),
-        (
-            "a changed hash",
-            |files| {
-                files.0[1][1] = files.0[1][1]
-                    .replace("\"hash\":\"", "\"hash\":\"0")
-                    .replacen("0\"}", "\"}", 1)
-            },
-            &[],
-        ),
-        (
-            "a removed line",
-            |files| drop(files.0[1].remove(1)),
-            &[(1, 2, "removed")],
-        ),
-        (
-            "removed at a border",
-            |files| drop(files.0[0].pop()),
-            &[(1, 1, "removed")],
-        ),
-        (
-            "a removed file",
-            |files| drop(files.0.remove(1)),
-            &[(1, 1, "removed")],
-        ),
-        (
-            "a line twice",
-            |files| {
-                let line = files.0[1][1].clone();
-                files.0[1].insert(1, line);
-            },
-            &[(1, 3, "inserted or moved")],
-        ),
-        (
-            "an older line again",
-            |files| {
-                let line = files.0[0][1].clone();
-                files.0[2].push(line);
-            },
-            &[(2, 5, "inserted or moved")],
-        ),
-        (
-            "a swap",
-            |files| files.0[1].swap(1, 2),
-            &[(1, 2, "removed"), (1, 3, "inserted or moved")],
-        ),
-        (
-            "files out of order",
-            |files| files.0.swap(0, 1),
-            &[
-                (1, 1, "inserted or moved"),
-                (1, 2, "inserted or moved"),
-                (1, 3, "inserted or moved"),
-                (1, 4, "inserted or moved"),
-            ],
-        ),
-        (
-            "words of somebody",
-            |files| files.0[1].insert(2, "{\"line\":0}\n".to_owned()),
-            &[(1, 3, "inserted or changed")],
-        ),
-        (
-            "words at the end",
-            |files| files.0[2].push("{\"line\":0}\n".to_owned()),
-            &[(2, 5, "inserted or changed")],
-        ),
-        (
-            "a line cut short",
-            |files| {
-                let line = &mut files.0[2][3];
-                line.truncate(40);
-            },
-            &[(2, 4, "incomplete")],
-        ),
-    ];
-    for (name, change, wanted) in cases {
+    for (name, change, wanted) in cases::CASES {
         let mut files = Files::new();
         change(&mut files);
         let wrong = files.wrong();

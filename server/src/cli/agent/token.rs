@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Join, TokenArgs};
+use crate::audit::Act;
 use crate::cli::output;
 use crate::cli::selector::AgentSelector;
 use crate::identity::Agent;
@@ -43,36 +44,50 @@ pub enum Command {
 
 pub(super) async fn run(
     command: Command,
-    store: &Store,
-    join: &Join,
+    (store, join): (&Store, &Join),
+    acts: &mut Vec<Act>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     match command {
         Command::Create { agent, token, json } => {
-            create(&agent, &token, json, (store, join), out).await
+            let agent = agent.find(store).await?.agent;
+            let (record, made) = make(&agent, &token, store).await?;
+            acts.push(self::made(&agent, &record));
+            print_new(&agent, (&record, &made), json, join, out)
         }
         Command::List { agent, json } => list(&agent, json, store, out).await,
         Command::Revoke { id } => {
             store.revoke_agent_token(id, SystemTime::now()).await?;
+            acts.push(Act {
+                token: Some(id.to_string()),
+                ..Act::new("agent token revoke")
+            });
             writeln!(out, "Token {id} is revoked.")?;
             Ok(())
         }
     }
 }
 
-async fn create(
-    agent: &AgentSelector,
-    args: &TokenArgs,
+/// What the audit says of a new token.
+pub(super) fn made(agent: &Agent, record: &AgentTokenRecord) -> Act {
+    Act {
+        agent: Some(agent.into()),
+        token: Some(record.id.to_string()),
+        ..Act::new("agent token create")
+    }
+}
+
+fn print_new(
+    agent: &Agent,
+    (record, token): (&AgentTokenRecord, &AgentToken),
     json: bool,
-    (store, join): (&Store, &Join),
+    join: &Join,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let agent = agent.find(store).await?.agent;
-    let (record, token) = make(&agent, args, store).await?;
     if json {
-        let mut value = describe(&record);
+        let mut value = describe(record);
         value["token"] = token.expose().into();
-        value["command"] = join.command(&token).into();
+        value["command"] = join.command(token).into();
         return Ok(output::json(out, &value)?);
     }
     writeln!(
@@ -80,7 +95,7 @@ async fn create(
         "Agent {agent} has a new token, number {}.\n",
         record.id
     )?;
-    join.print(&token, out)
+    join.print(token, out)
 }
 
 /// A new token as `args` describe it.

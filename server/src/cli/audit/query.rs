@@ -229,6 +229,23 @@ fn event(event: &Event) -> String {
             "{} requests were refused since {:.0}, as lines could not be written",
             gap.count, gap.since
         ),
+        What::Command {
+            command,
+            agent,
+            token,
+            project,
+            uid,
+            user,
+        } => {
+            let parts = [
+                agent.as_ref().map(|agent| agent.name.as_str()),
+                token.as_deref(),
+                project.as_deref(),
+            ];
+            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            let user = user.as_deref().unwrap_or("somebody");
+            format!("{command} {} by {user} (uid {uid})", parts.join(" "))
+        }
         What::AgentConnected { agent, client, .. } => {
             format!("agent {} connected from {client}", agent.name)
         }

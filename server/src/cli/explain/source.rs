@@ -6,9 +6,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::access::Rules;
+use crate::app;
 use crate::config::Config;
-use crate::configrepo::{self, Snapshot};
+use crate::configrepo::Snapshot;
 use crate::identity::Agent;
+use crate::store::Store;
 
 /// The rules of all agents.
 #[derive(Debug)]
@@ -31,10 +33,15 @@ pub(super) struct Source {
 }
 
 impl Sources {
-    pub(super) async fn open(file: Option<&Path>, config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        file: Option<&Path>,
+        config: &Config,
+        store: &Store,
+    ) -> anyhow::Result<Self> {
         let Some(file) = file else {
-            let (snapshot, _watcher) = configrepo::watch(&config.config_repositories).await?;
-            return Ok(Self::InForce(Arc::clone(&snapshot.borrow())));
+            let (directory, _changes) = app::follow::agents(store).await?;
+            let known = crate::cli::known(config, &directory)?;
+            return Ok(Self::InForce(Arc::new(known)));
         };
         let name = file.display().to_string();
         let provider = config.config_repositories.provider();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::Args;
 use super::past::Past;
-use crate::access::{self, Authorize, Explanation, Rules};
+use crate::access::{self, Authorize, Denied, Explanation, Rules};
 use crate::authn::examine::Examined;
 use crate::authn::provider::LOCAL;
 use crate::authn::{Authenticator, TokenId};
@@ -73,6 +73,15 @@ impl Subject {
                 provider.name
             )
         })
+    }
+
+    /// What a person who described too little may wonder at.
+    pub(super) fn what_is_missing(&self, explanation: &Explanation) -> Option<&'static str> {
+        let described = self.credential.is_none() && self.past.is_none();
+        let without_identity = matches!(explanation.decision, Err(Denied::Identity { .. }));
+        (described && without_identity).then_some(
+            "of a described job no more is known than the flags say: a real one has a --job-id, a --project-id, a --user …",
+        )
     }
 
     /// The agent that the past request was for.

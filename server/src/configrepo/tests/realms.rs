@@ -1,13 +1,18 @@
 //! Whose project paths a repository and its files speak of.
 
+use tempfile::TempDir;
+
+use super::places::{config, place};
 use super::*;
+use crate::agents::directory::Agents;
+use crate::configrepo::{Config, Error, Repository, Source, known};
 
 fn bound(repositories: &[Option<&str>], providers: &[&str]) -> Result<Config, String> {
     let mut config = Config::default();
     config
         .repositories
         .extend(repositories.iter().map(|provider| Repository {
-            directory: "/etc/agents".into(),
+            source: Source::Directory("/etc/agents".into()),
             provider: provider.map(str::to_owned),
         }));
     let bound = config.bind(providers.iter().copied());
@@ -71,7 +76,12 @@ fn rules_are_for_jobs_of_the_repositorys_provider() {
     let mut config = config(&[root.path()]);
     config.repositories[0].provider = Some("gitlab".to_owned());
     config.bind(["gitlab", "github"].into_iter()).unwrap();
-    let snapshot = Directories::open(&config).unwrap().read();
+    let snapshot = known(
+        &config,
+        &place(&TempDir::new().unwrap()),
+        &Agents::default(),
+    )
+    .unwrap();
     let decided = |name: &str, provider: &str, project: &str| {
         let agent = Agent {
             id: AgentId(1),

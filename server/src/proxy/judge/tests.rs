@@ -16,12 +16,13 @@ use crate::audit::Audit;
 use crate::authn::tests::{authenticator, let_in};
 use crate::authn::{Authenticator, TokenId};
 use crate::configrepo;
+use crate::configrepo::webhook::Webhooks;
 use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
 use crate::metrics::Metrics;
 use crate::proxy::limits::Limits;
 use crate::proxy::live::{Guard, Live};
-use crate::proxy::{Config, limits};
+use crate::proxy::{Config, limits, webhook};
 use crate::routing::{self, Router};
 
 const AGENTS: u64 = 100;
@@ -46,16 +47,22 @@ impl Rig {
             write(files.path(), number, IN);
         }
         let repository = configrepo::Repository {
-            directory: files.path().to_owned(),
+            source: configrepo::Source::Directory(files.path().to_owned()),
             provider: None,
         };
         let mut config = configrepo::Config::default();
         config.repositories.push(repository);
-        let (rules, watcher) = configrepo::watch(&config).await.unwrap();
         let agents: Agents = (0..AGENTS)
             .map(|number| (AgentId(number), agent(number)))
             .collect();
         let (agents, known) = watch::channel(Arc::new(agents));
+        let state = tempfile::tempdir().unwrap();
+        let place = configrepo::Place {
+            state_dir: state.path().to_owned(),
+            metrics: Metrics::unread(),
+        };
+        let watched = configrepo::watch(&config, &place, known.clone()).await;
+        let (rules, watcher) = watched.unwrap();
         let authenticator = authenticator().await;
         let who = let_in(&authenticator).await;
         Self {
@@ -122,6 +129,7 @@ fn proxy(
         directory,
         rules,
         router: Router::new(routing, Registry::new(metrics.clone()), metrics.clone()),
+        webhooks: webhook::Endpoint::new(Webhooks::default()),
         limits: Limits::new(&limits::Config::default(), &metrics),
         live: Live::new(metrics.clone()),
         audit,

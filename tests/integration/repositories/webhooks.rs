@@ -1,0 +1,107 @@
+//! Webhooks of GitLab and GitHub.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use ci_tunnel_tests::githost::GitHost;
+
+use super::site::{
+    Form, OTHER, PROJECT, SECRET, SIGNING_TOKEN, SOON, get, host, https, post, push, ready,
+    wait_revision,
+};
+use crate::faults::watching::Watching;
+use crate::rig::{CONFIG, Rig};
+
+#[tokio::test]
+async fn a_permit_that_is_taken_away_ends_within_seconds() -> Result<()> {
+    let (host, _) = host().await?;
+    let rig = ready(&[https(&host)]).await?;
+    let repository = host.repository(PROJECT).await?;
+    for (form, secret) in [
+        (Form::GitLabToken, SECRET),
+        (Form::GitLabSigned, SIGNING_TOKEN),
+        (Form::GitHub, SECRET),
+    ] {
+        let watching = Watching::begin(&rig, &rig.job).await?;
+        repository.commit("main", &[("prod", OTHER)]).await?;
+        let begin = Instant::now();
+        assert_eq!(
+            push(&rig, form, secret, PROJECT, "main").await?.status(),
+            202
+        );
+        let answered = begin.elapsed();
+        let cut = watching.until_cut(begin).await?;
+        println!("{form:?}: answered after {answered:?}, watch cut after {cut:?}");
+        ensure!(cut < SOON, "{form:?}: {cut:?}");
+        assert_eq!(get(&rig).await?, 403);
+        grant(&host, &rig).await?;
+    }
+    Ok(())
+}
+
+async fn grant(host: &GitHost, rig: &Rig) -> Result<()> {
+    let before = wait_revision(rig, "").await?;
+    host.repository(PROJECT)
+        .await?
+        .commit("main", &[("prod", CONFIG)])
+        .await?;
+    push(rig, Form::GitLabToken, SECRET, PROJECT, "main").await?;
+    wait_revision(rig, &before).await?;
+    ensure!(get(rig).await? == 200, "the permit is not given again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_secret_learns_nothing() -> Result<()> {
+    let (host, _) = host().await?;
+    let rig = ready(&[https(&host)]).await?;
+    let asked = host.asked(PROJECT);
+    for form in [Form::GitLabToken, Form::GitLabSigned, Form::GitHub] {
+        let response = push(&rig, form, "whsec_AAAA", PROJECT, "main").await?;
+        assert_eq!(response.status(), 401);
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        assert!(
+            body.contains("not signed") && !body.contains(SECRET) && !body.contains(PROJECT),
+            "{body}"
+        );
+    }
+    assert_eq!(post(&rig, &[], "{}").await?.status(), 401);
+    // Signed, and about nothing that is read here: the same answer as for what is.
+    for (project, branch) in [
+        ("acme/unknown", "main"),
+        ("../etc", "main"),
+        (PROJECT, "feature"),
+    ] {
+        let known = push(&rig, Form::GitHub, SECRET, project, branch).await?;
+        assert_eq!(
+            (known.status().as_u16(), &known.body()[..]),
+            (202, &b"{\"accepted\":true}\n"[..])
+        );
+    }
+    assert_eq!(host.asked(PROJECT), asked);
+    let audited = rig
+        .tunnel
+        .audited(|line| line["path"] == "/-/webhook/config" && line["status"] == 401)
+        .await?;
+    assert_eq!(audited["end"]["refused"], "webhook");
+    let log = std::fs::read_to_string(rig.tunnel.server().log())?;
+    assert!(!log.contains(SECRET) && !log.contains(GitHost::PASSWORD));
+    Ok(())
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_must_be_json() -> Result<()> {
+    let (host, _) = host().await?;
+    let rig = ready(&[https(&host)]).await?;
+    let token = [("x-gitlab-token", SECRET.to_owned())];
+    assert_eq!(post(&rig, &token, "payload=%7B%7D").await?.status(), 400);
+    assert_eq!(
+        post(&rig, &token, &" ".repeat(4 * 1024 * 1024 + 1))
+            .await?
+            .status(),
+        413
+    );
+    let many = format!("{{\"x\":\"{}\"}}", "x".repeat(3 * 1024 * 1024));
+    assert_eq!(post(&rig, &token, &many).await?.status(), 202);
+    Ok(())
+}
