@@ -14,6 +14,9 @@ pub mod identity;
 /// The ALPN protocol name. A change that an older peer can not live with gets a new name.
 pub const ALPN: &[u8] = b"ci-tunnel/1";
 
+/// The same protocol over HTTP/2, for networks that block UDP.
+pub const ALPN_HTTP2: &[u8] = b"ci-tunnel-h2/1";
+
 /// The longest frame of the control stream, in bytes of payload.
 pub const MAX_CONTROL_FRAME: u64 = 16 * 1024;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ci_tunnel::protocol::ALPN;
+use ci_tunnel::protocol::ALPN_HTTP2;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
 use ci_tunnel::runtime::ops::{self, Ops};
@@ -141,13 +141,16 @@ impl Agent {
 /// The certificates can not be used.
 pub fn server(config: &Config) -> anyhow::Result<Server> {
     // A file that can not be used is to be heard of now, not in the log of a connection attempt.
-    tls::client_config(&config.trust, &[ALPN]).context("trust in the server")?;
+    tls::client_config(&config.trust, &[ALPN_HTTP2]).context("trust in the server")?;
     Ok(Server {
         host: config.server.host.clone(),
         port: config.server.port,
         name: config.server_name.clone(),
         trust: config.trust.clone(),
         quic: config.quic.clone(),
+        choice: config.ways.choice,
+        proxies: config.ways.proxies.clone(),
+        quic_retry: config.ways.quic_retry,
     })
 }
 

@@ -3,6 +3,7 @@
 mod file;
 mod flags;
 mod server;
+mod ways;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use ci_tunnel::transport::tls::Trust;
 pub use file::{File, UpstreamFile};
 pub use flags::Flags;
 pub use server::{Address, DEFAULT_PORT};
+pub use ways::Ways;
 
 use crate::upstream::credentials::{self, Source};
 use crate::upstream::{SocketBuffers, incluster, kubeconfig};
@@ -54,6 +56,7 @@ pub struct Config {
     /// The name that the server's certificate must carry.
     pub server_name: String,
     pub trust: Trust,
+    pub ways: Ways,
     pub token: SecretSource,
     pub upstream: Upstream,
     pub quic: Quic,
@@ -101,6 +104,7 @@ fn overlay(
 ) -> Result<(), Error> {
     put(&mut file.server, &flags.server);
     put(&mut file.server_name, &flags.server_name);
+    ways::overlay(file, flags, variable)?;
     if flags.ca_file.is_some() || flags.pin.is_some() {
         // One of the two on the command line replaces either of the two in the file.
         file.ca_file.clone_from(&flags.ca_file);
@@ -159,6 +163,7 @@ fn check(file: File, variable: impl Fn(&str) -> Option<String>) -> Result<Config
         ));
     }
     Ok(Config {
+        ways: ways::check(&file, &variable)?,
         trust: trust(file.ca_file, file.pin)?,
         server_name: file.server_name.unwrap_or_else(|| server.host.clone()),
         server,

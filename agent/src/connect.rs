@@ -1,6 +1,13 @@
 //! The loop that keeps one session with the server: resolve, dial, say hello, serve; and again.
 
 mod dial;
+mod error;
+mod proxy;
+mod quic;
+mod race;
+mod server;
+mod tcp;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +15,16 @@ use std::time::Duration;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::backoff::{Backoff, Delays};
 use ci_tunnel::runtime::drain::Notice;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use dial::Dialer;
-pub use dial::{Server, probe, resolve};
+pub use dial::{Probed, probe};
+pub use proxy::{Error as ProxyError, Proxies};
+pub use server::{Choice, Server};
 
-use crate::session::{self, End, Session, Shared};
+use crate::session::{self, End, Handover, Session, Shared};
 
 /// Delays between failed attempts.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
@@ -25,6 +33,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_secs(10);
 /// What waits for a person (a new token) is tried again no sooner than this.
 const SLOW: Duration = Duration::from_secs(30);
+/// A server whose machine answers for it is back soon, and asking costs it nothing.
+const RESTART: Duration = Duration::from_secs(1);
 /// Agents that lost the same server do not all come back in the same moment.
 const SPREAD: Duration = Duration::from_millis(100);
 
@@ -81,13 +91,29 @@ struct Life {
 
 impl Life {
     async fn keep(&mut self, drain: &Notice) -> Result<(), Error> {
+        let mut next = None;
         loop {
-            let session = self.connect().await?;
+            let session = match next.take() {
+                Some(session) => session,
+                None => self.connect().await?,
+            };
             (self.connected)(true);
             let since = Instant::now();
-            let end = self.serve(session, drain).await;
+            let transport = session.transport();
+            let served = self.serve(session, drain).await;
             self.proof = Instant::now();
             self.rebuilt = false;
+            let end = match served {
+                Served::Moved(session) => {
+                    next = Some(*session);
+                    continue;
+                }
+                Served::Left => None,
+                Served::Ended(end) => {
+                    self.dialer.lost(transport, since.elapsed());
+                    Some(end)
+                }
+            };
             if since.elapsed() >= STEADY {
                 self.backoff.reset();
             }
@@ -123,9 +149,12 @@ impl Life {
         }
     }
 
-    fn delay(&mut self, failed: &dial::Error) -> Duration {
+    fn delay(&mut self, failed: &error::Error) -> Duration {
         let delay = self.backoff.next_delay();
-        let dial::Error::Session(failed) = failed else {
+        if failed.nobody_listens() {
+            return delay.min(RESTART);
+        }
+        let error::Error::Session(failed) = failed else {
             return delay;
         };
         let asked = if let session::Error::Refused(refused) = failed {
@@ -160,25 +189,29 @@ impl Life {
         Ok(())
     }
 
-    /// Runs a session until it ends (its end) or its server asks to be left (none; it runs on beside the next one).
-    async fn serve(&mut self, session: Session, drain: &Notice) -> Option<End> {
-        let leave = Arc::new(Notify::new());
-        let current = self
-            .sessions
-            .spawn(session.run(drain.clone(), Arc::clone(&leave)))
-            .id();
+    /// Runs a session until it ends, its server asks to be left, or there is a better one.
+    async fn serve(&mut self, session: Session, drain: &Notice) -> Served {
+        let handover = Arc::new(Handover::default());
+        let better = self.dialer.better(session.transport(), &self.shared);
+        tokio::pin!(better);
+        let running = session.run(drain.clone(), Arc::clone(&handover));
+        let current = self.sessions.spawn(running).id();
         loop {
             tokio::select! {
                 biased;
                 ended = self.sessions.join_next_with_id() => match ended {
-                    Some(Ok((id, end))) if id == current => return Some(end),
+                    Some(Ok((id, end))) if id == current => return Served::Ended(end),
                     Some(Err(failed)) if failed.id() == current => {
                         error!(%failed, "a session's task failed");
-                        return None;
+                        return Served::Left;
                     }
                     _ => {}
                 },
-                () = leave.notified() => return None,
+                () = handover.leave.notified() => return Served::Left,
+                session = &mut better => {
+                    handover.replaced.notify_one();
+                    return Served::Moved(Box::new(session));
+                }
             }
         }
     }
@@ -200,6 +233,15 @@ impl Life {
             }
         }
     }
+}
+
+/// Why a session is not the one in use any more.
+enum Served {
+    Ended(End),
+    /// Its server asked to be left; it runs on beside the next one.
+    Left,
+    /// This one is better; the other runs on until its requests are over.
+    Moved(Box<Session>),
 }
 
 fn backoff() -> Delays {

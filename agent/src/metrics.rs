@@ -1,5 +1,7 @@
 //! What the agent counts and measures.
 
+mod ways;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::upstream;
+use ways::Ways;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +74,7 @@ pub struct Metrics {
     bytes_down: Counter,
     done: Counter,
     connects: Family<Ended, Counter>,
-    connected: Gauge,
+    pub ways: Ways,
     upstream_ready: Gauge,
     rtt: Gauge<f64, AtomicU64>,
 }
@@ -92,7 +95,7 @@ impl Metrics {
             running: Gauge::default(),
             upgraded: Gauge::default(),
             connects: Family::default(),
-            connected: Gauge::default(),
+            ways: Ways::default(),
             upstream_ready: Gauge::default(),
             rtt: Gauge::default(),
         };
@@ -124,11 +127,7 @@ impl Metrics {
             "Attempts to connect to the server, by how they ended",
             self.connects.clone(),
         );
-        registry.register(
-            "connected",
-            "Sessions with the server",
-            self.connected.clone(),
-        );
+        self.ways.register(registry);
         registry.register(
             "server_rtt_seconds",
             "Round trip to the server",
@@ -192,11 +191,6 @@ impl Metrics {
     /// Counts an upgraded connection for as long as the guard lives.
     pub fn upgraded(&self) -> Counted {
         Counted::new(&self.upgraded)
-    }
-
-    /// Counts a session for as long as the guard lives.
-    pub fn connected(&self) -> Counted {
-        Counted::new(&self.connected)
     }
 
     pub fn connect_ended(&self, outcome: &'static str) {

@@ -12,7 +12,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::codec::Malformed;
 use ci_tunnel::protocol::control::{Health, Hello, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain::Notice;
-use ci_tunnel::transport::endpoint::{Closed, Connection};
+use ci_tunnel::transport::connection::{Closed, Connection, Transport};
 use ci_tunnel::transport::stream as transport;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -91,6 +91,15 @@ pub struct Session {
     shared: Arc<Shared>,
 }
 
+/// What a session and whoever keeps it tell each other.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// The server asks to be left.
+    pub leave: Notify,
+    /// Another session has taken the place of this one: requests that run may end, and then it ends.
+    pub replaced: Notify,
+}
+
 /// How a session ended.
 #[derive(Debug)]
 pub enum End {
@@ -138,6 +147,7 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
         greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
     info!(
         server = %connection.remote_address(),
+        transport = connection.transport().name(),
         agent = welcome.agent,
         session = welcome.session,
         version = %welcome.version,
@@ -161,12 +171,16 @@ impl Session {
         &self.welcome.version
     }
 
-    /// Serves until the connection ends, or until `drain` begins and the running requests had their time.
-    /// `leave` is notified when the server asks to be left.
-    pub async fn run(self, drain: Notice, leave: Arc<Notify>) -> End {
-        let _counted = self.shared.metrics.connected();
+    pub fn transport(&self) -> Transport {
+        self.connection.transport()
+    }
+
+    /// Serves until the connection ends, until it is replaced and its requests are over, or until `drain` begins and they
+    /// had their time.
+    pub async fn run(self, drain: Notice, handover: Arc<Handover>) -> End {
+        let _counted = self.shared.metrics.ways.connected(self.transport());
         let number = self.welcome.session;
-        let end = Serving::new(self, &drain, leave).serve(&drain).await;
+        let end = Serving::new(self, &drain, handover).serve(&drain).await;
         info!(session = number, %end, "session ended");
         end
     }

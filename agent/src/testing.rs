@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ci_tunnel::config::net::Quic;
@@ -11,12 +12,13 @@ use ci_tunnel::protocol::frame::Kind;
 use ci_tunnel::protocol::head::{Failure, RequestHead, RequestKind, ResponseHead};
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use ci_tunnel::protocol::{ALPN, MAX_CONTROL_FRAME, MAX_HEAD_FRAME};
-use ci_tunnel::transport::endpoint::{self, Connection, Keys};
+use ci_tunnel::transport::connection::Connection;
+use ci_tunnel::transport::endpoint::{self, Keys};
 use ci_tunnel::transport::stream::{self, Piece, Receiver, Sender};
 use ci_tunnel::transport::tls::{ServerIdentity, Trust};
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::connect::Server;
+use crate::connect::{Choice, Proxies, Server};
 
 /// The id that the agent has in tests.
 pub(crate) const AGENT: u64 = 7;
@@ -54,6 +56,9 @@ impl Listener {
             name: "localhost".to_owned(),
             trust: Trust::Pin(self.identity.pin()),
             quic: Quic::default(),
+            choice: Choice::Quic,
+            proxies: Proxies::none(),
+            quic_retry: Duration::from_secs(300),
         }
     }
 
@@ -117,8 +122,8 @@ impl Control {
 /// Both ends of one connection: the server's, the agent's.
 pub(crate) async fn pair(listener: &Listener) -> (Connection, Connection) {
     let server = listener.server();
-    let (ours, theirs) = tokio::join!(listener.accept(), crate::connect::probe(&server));
-    (ours, theirs.unwrap().1)
+    let (ours, mut theirs) = tokio::join!(listener.accept(), crate::connect::probe(&server));
+    (ours, theirs.pop().unwrap().outcome.unwrap())
 }
 
 /// A head as the server sends it.

@@ -69,7 +69,7 @@ pub struct KubernetesApi {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Agents {
-    /// UDP. Default `0.0.0.0:8155`.
+    /// UDP for QUIC, and TCP for agents that it does not reach. Default `0.0.0.0:8155`.
     #[serde(deserialize_with = "address::listen")]
     pub listen: SocketAddr,
     /// What the command that starts an agent names: `host:port`. Default: the host of `kubernetes_api.url` and the port

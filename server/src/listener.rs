@@ -1,7 +1,8 @@
-//! The QUIC listener that agents connect to.
+//! The listener that agents connect to, over QUIC or HTTP/2.
 
 pub mod admit;
 pub mod control;
+pub mod door;
 mod pings;
 
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::runtime::sparing::Sparing;
-use ci_tunnel::transport::endpoint::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use ci_tunnel::transport::connection::Transport;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -20,8 +21,9 @@ use crate::agents::Registry;
 use crate::audit::Audit;
 use crate::audit::event::What;
 use crate::configrepo::Snapshot;
-use crate::metrics::{Metrics, ReasonLabels};
+use crate::metrics::{AdmissionLabels, Metrics};
 use crate::store::Store;
+use door::{Door, Visitor};
 
 /// Bounds of the listener.
 #[derive(Debug, Clone, Copy)]
@@ -47,75 +49,64 @@ pub struct Listener {
     pub strangers: Sparing,
 }
 
-/// QUIC and TLS handshakes at a time: each costs half a millisecond of CPU, and a storm of returning agents must leave
-/// room for requests.
-const HANDSHAKES: usize = 64;
-/// For the QUIC handshake, hello and welcome together.
+/// For the handshake, hello and welcome together.
 const ADMISSION: Duration = Duration::from_secs(10);
-/// For close frames to leave.
+/// For the sessions to hear that the server ends.
 const CLOSE: Duration = Duration::from_secs(1);
-/// Waiting handshakes beyond which addresses must prove themselves (RFC 9000, section 8.1).
-const VALIDATE_FROM: usize = 32;
 
 impl Listener {
     /// Accepts agents until told to drain, and serves those that are there until `end`: requests that still run need
     /// them.
-    pub async fn serve(self: Arc<Self>, endpoint: quinn::Endpoint, end: oneshot::Receiver<()>) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    pub async fn serve(self: Arc<Self>, door: Door, end: oneshot::Receiver<()>) {
         let places = Arc::new(Semaphore::new(self.limits.sessions));
         let mut sessions = JoinSet::new();
         loop {
-            let incoming = tokio::select! {
+            let visitor = tokio::select! {
                 biased;
                 () = self.drain.draining() => break,
                 Some(_) = sessions.join_next() => continue,
-                incoming = endpoint.accept() => incoming,
+                visitor = door.next() => visitor,
             };
-            let Some(incoming) = incoming else { break };
-            if handshakes.available_permits() < HANDSHAKES - VALIDATE_FROM && incoming.may_retry() {
-                // An error only says that the packet was no longer of use.
-                let _ = incoming.retry();
-                continue;
-            }
-            let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-                incoming.refuse();
-                continue;
-            };
+            let Some(visitor) = visitor else { break };
             let place = Arc::clone(&places).try_acquire_owned().ok();
             let number = self.sessions.fetch_add(1, Ordering::Relaxed);
-            let span = tracing::info_span!("session", session.id = number, peer = %incoming.remote_address());
-            sessions.spawn(
-                Arc::clone(&self)
-                    .session(incoming, number, handshake, place)
-                    .instrument(span),
+            let span = tracing::info_span!(
+                "session",
+                session.id = number,
+                peer = %visitor.address,
+                transport = visitor.transport().name()
             );
+            let session = Arc::clone(&self).session(visitor, number, place);
+            sessions.spawn(session.instrument(span));
         }
+        let leaving = door.shut();
         // An error means that whoever would say so is gone.
         let _ = end.await;
-        endpoint.close(Code::Restarting.into(), b"the server is shutting down");
-        // The close frames need a moment to leave.
-        let _ = tokio::time::timeout(CLOSE, endpoint.wait_idle()).await;
+        for session in self.registry.all() {
+            session.close(Code::Restarting, "the server is shutting down");
+        }
+        let ended = async { while sessions.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSE, async { tokio::join!(leaving.close(), ended) }).await;
     }
 
     async fn session(
         self: Arc<Self>,
-        incoming: quinn::Incoming,
+        visitor: Visitor,
         number: u64,
-        handshake: tokio::sync::OwnedSemaphorePermit,
-        place: Option<tokio::sync::OwnedSemaphorePermit>,
+        place: Option<OwnedSemaphorePermit>,
     ) {
-        let client = incoming.remote_address();
-        let admission = self.admission(incoming, number, handshake, place.is_some());
+        let (transport, client) = (visitor.transport(), visitor.address);
+        let admission = self.admission(visitor, number, place.is_some());
         let admission = tokio::time::timeout(ADMISSION, admission).await;
         let outcome = match admission {
             Ok(Ok(admitted)) => {
-                self.count("admitted");
+                self.count("admitted", transport);
                 return control::run(&self, admitted).await;
             }
             Ok(Err(error)) => error,
             Err(_) => admit::Error::Deadline,
         };
-        self.count(outcome.label());
+        self.count(outcome.label(), transport);
         if let Some(unsaid) = self.strangers.say(outcome.label()) {
             tracing::warn!(
                 reason = outcome.label(),
@@ -133,22 +124,22 @@ impl Listener {
 
     async fn admission(
         &self,
-        incoming: quinn::Incoming,
+        visitor: Visitor,
         number: u64,
-        handshake: tokio::sync::OwnedSemaphorePermit,
         room: bool,
     ) -> Result<admit::Admitted, admit::Error> {
-        let connection = incoming.await.map_err(admit::Error::Handshake)?;
+        let (connection, handshake) = visitor.enter().await?;
         // Whoever has a place is counted by that from here on: strangers that say no hello must not keep agents from
         // their handshakes.
         let _handshake = (!room).then_some(handshake);
-        admit::admit(self, Connection::accepted(connection), number, room).await
+        admit::admit(self, connection, number, room).await
     }
 
-    fn count(&self, reason: &'static str) {
-        self.metrics
-            .agent_admissions
-            .get_or_create(&ReasonLabels { reason })
-            .inc();
+    fn count(&self, reason: &'static str, transport: Transport) {
+        let labels = AdmissionLabels {
+            reason,
+            transport: transport.name(),
+        };
+        self.metrics.agent_admissions.get_or_create(&labels).inc();
     }
 }

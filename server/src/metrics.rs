@@ -20,18 +20,18 @@ pub struct Metrics {
     pub refusals: Family<ReasonLabels, Counter>,
     pub cuts: Family<ReasonLabels, Counter>,
     pub limited: Family<LimitLabels, Counter>,
-    pub agent_sessions: Gauge,
-    pub agent_admissions: Family<ReasonLabels, Counter>,
+    pub agent_sessions: Family<TransportLabels, Gauge>,
+    pub agent_admissions: Family<AdmissionLabels, Counter>,
     pub client_connections: Gauge,
     pub client_connections_failed: Family<ReasonLabels, Counter>,
     pub routing_retries: Counter,
     pub audit_lost: Counter,
     pub configuration_problems: Gauge,
     pub configuration_files: Gauge,
-    pub job_token_asks: Family<ReasonLabels, Counter>,
     pub configuration_fetches: Family<LookLabels, Counter>,
     pub configuration_fetched: Family<RepositoryLabels, Gauge>,
     pub configuration_failing: Family<RepositoryLabels, Gauge>,
+    pub job_token_asks: Family<ReasonLabels, Counter>,
     pub oidc_fetches: Family<FetchLabels, Counter>,
     pub oidc_keys: Family<ProviderLabels, Gauge>,
     pub oidc_keys_fetched: Family<ProviderLabels, Gauge>,
@@ -48,6 +48,18 @@ pub struct RequestLabels {
 pub struct DirectionLabels {
     /// `up` (from the job) or `down` (to the job).
     pub direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabels {
+    /// `quic` or `http2`.
+    pub transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AdmissionLabels {
+    pub reason: &'static str,
+    pub transport: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,7 +112,7 @@ impl Metrics {
             refusals: Family::default(),
             cuts: Family::default(),
             limited: Family::default(),
-            agent_sessions: Gauge::default(),
+            agent_sessions: Family::default(),
             agent_admissions: Family::default(),
             client_connections: Gauge::default(),
             client_connections_failed: Family::default(),
@@ -108,10 +120,10 @@ impl Metrics {
             audit_lost: Counter::default(),
             configuration_problems: Gauge::default(),
             configuration_files: Gauge::default(),
-            job_token_asks: Family::default(),
             configuration_fetches: Family::default(),
             configuration_fetched: Family::default(),
             configuration_failing: Family::default(),
+            job_token_asks: Family::default(),
             oidc_fetches: Family::default(),
             oidc_keys: Family::default(),
             oidc_keys_fetched: Family::default(),

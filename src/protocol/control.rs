@@ -33,6 +33,17 @@ pub enum Message {
     Health(Health),
     /// Server → agent: settings from the agent's configuration file.
     Configure(Configure),
+    /// Over HTTP/2, on a stream of its own: what CONNECTION_CLOSE says over QUIC.
+    Close(Close),
+}
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// For the program.
+    pub code: Code,
+    /// For the person who reads the log.
+    pub reason: String,
 }
 
 /// Who connects.
@@ -120,6 +131,7 @@ impl Message {
             Self::Drain { .. } => Kind::Drain,
             Self::Health(_) => Kind::Health,
             Self::Configure(_) => Kind::Configure,
+            Self::Close(_) => Kind::Close,
         }
     }
 
@@ -152,6 +164,10 @@ impl Message {
                 writer.bytes(2, health.message.as_bytes());
             }
             Self::Configure(configure) => writer.optional(1, configure.log_level.as_deref()),
+            Self::Close(close) => {
+                writer.number(1, u64::from(close.code as u32));
+                writer.bytes(2, close.reason.as_bytes());
+            }
         }
     }
 
@@ -194,6 +210,10 @@ impl Message {
             }),
             Kind::Configure => Self::Configure(Configure {
                 log_level: fields.text(1, "log level")?,
+            }),
+            Kind::Close => Self::Close(Close {
+                code: Code::from_number(fields.number(1, "code")?),
+                reason: fields.text(2, "reason")?.unwrap_or_default(),
             }),
             Kind::Data
             | Kind::RequestHead

@@ -37,12 +37,14 @@ pub enum Kind {
     Health = 0x16,
     /// Server to agent: settings from the agent's configuration file.
     Configure = 0x17,
+    /// Either way, over HTTP/2 alone: the connection ends, and why.
+    Close = 0x18,
 }
 
 impl Kind {
     /// The kind of this number, if it is one of ours.
     pub fn from_number(number: u64) -> Option<Self> {
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 14] = [
             Kind::Data,
             Kind::RequestHead,
             Kind::ResponseHead,
@@ -56,6 +58,7 @@ impl Kind {
             Kind::Drain,
             Kind::Health,
             Kind::Configure,
+            Kind::Close,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == number)
     }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::code::Code;
 use super::codec::{self, MAX_VARINT, Malformed};
-use super::control::{Configure, Health, Hello, Message, Refused, Welcome};
+use super::control::{Close, Configure, Health, Hello, Message, Refused, Welcome};
 use super::frame::{self, Kind};
 use super::head::{self, Cause, Failure, RequestHead, RequestKind, ResponseHead};
 use super::identity::{Impersonation, KubernetesIdentity};
@@ -133,6 +133,12 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
         proptest::option::of(text())
             .prop_map(|log_level| Message::Configure(Configure { log_level })),
+        (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
+            Message::Close(Close {
+                code: Code::ALL[code],
+                reason,
+            })
+        }),
     ]
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::connection::Connection;
 use super::params::{self, Side};
-use super::stream::{Receiver, Sender};
 use crate::config::net::Quic;
-use crate::protocol::code::Code;
 
 /// Why there is no endpoint or no connection.
 #[derive(Debug, thiserror::Error)]
@@ -137,91 +136,7 @@ pub async fn connect(
     let connection = connecting
         .await
         .map_err(|source| Error::Handshake { address, source })?;
-    Ok(Connection(connection))
-}
-
-impl From<Code> for VarInt {
-    fn from(code: Code) -> Self {
-        Self::from_u32(code as u32)
-    }
-}
-
-/// One QUIC connection between an agent and a server.
-#[derive(Debug, Clone)]
-pub struct Connection(quinn::Connection);
-
-/// How a connection ended.
-#[derive(Debug, Clone)]
-pub struct Closed {
-    /// The peer's code, if the peer closed it; else what comes nearest.
-    pub code: Code,
-    /// What happened, in words.
-    pub reason: String,
-}
-
-impl Connection {
-    /// The connection of a handshake that the server accepted.
-    pub fn accepted(connection: quinn::Connection) -> Self {
-        Self(connection)
-    }
-
-    /// Opens a stream; waits while the peer's limit of streams is reached.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub async fn open(&self) -> Result<(Sender, Receiver), quinn::ConnectionError> {
-        let (sender, receiver) = self.0.open_bi().await?;
-        Ok((Sender::new(sender), Receiver::new(receiver)))
-    }
-
-    /// The next stream that the peer opens.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub async fn accept(&self) -> Result<(Sender, Receiver), quinn::ConnectionError> {
-        let (sender, receiver) = self.0.accept_bi().await?;
-        Ok((Sender::new(sender), Receiver::new(receiver)))
-    }
-
-    /// Waits for the end.
-    pub async fn closed(&self) -> Closed {
-        closed(&self.0.closed().await)
-    }
-
-    /// Ends the connection and every stream on it.
-    pub fn close(&self, code: Code, reason: &str) {
-        self.0.close(code.into(), reason.as_bytes());
-    }
-
-    /// Where the peer is now; it may change (RFC 9000, section 9).
-    pub fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
-    }
-
-    /// The current estimate of the round trip.
-    pub fn rtt(&self) -> Duration {
-        self.0.rtt()
-    }
-}
-
-/// What an error says of how a connection ended.
-pub fn closed(error: &quinn::ConnectionError) -> Closed {
-    let code = match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
-            Code::from_number(close.error_code.into_inner())
-        }
-        quinn::ConnectionError::LocallyClosed => Code::Done,
-        quinn::ConnectionError::Reset => Code::Restarting,
-        quinn::ConnectionError::TimedOut => Code::Deadline,
-        _ => Code::Protocol,
-    };
-    let reason = match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
-            String::from_utf8_lossy(&close.reason).into_owned()
-        }
-        other => other.to_string(),
-    };
-    Closed { code, reason }
+    Ok(Connection::accepted(connection))
 }
 
 fn bind(

@@ -5,4 +5,6 @@ mod apiserver;
 mod disks;
 mod permits;
 mod server;
-pub mod watching;
+mod watching;
+
+pub use watching::Watching;

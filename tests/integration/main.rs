@@ -21,3 +21,4 @@ mod oidc;
 mod refusals;
 mod repositories;
 mod rig;
+mod transport;

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ci_tunnel_tests::apiserver::{ApiServer, Options};
 use ci_tunnel_tests::client::{Client, Http, Raw};
-use ci_tunnel_tests::tunnel::Tunnel;
+use ci_tunnel_tests::relay::Relay;
+use ci_tunnel_tests::tunnel::{Builder, Tunnel};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -45,17 +46,28 @@ impl Rig {
 
     /// With this file of the agent's configuration.
     pub async fn configured(config: &str, server_yaml: &str, agent_yaml: &str) -> Result<Self> {
+        let builder = Tunnel::builder().agent(AGENT, config);
+        Self::built(builder.server_yaml(server_yaml).agent_yaml(agent_yaml)).await
+    }
+
+    /// With this network between server and agent.
+    pub async fn behind(relay: &Relay, server_yaml: &str, agent_yaml: &str) -> Result<Self> {
+        let builder = Tunnel::builder().agent(AGENT, CONFIG).relay(relay);
+        Self::built(builder.server_yaml(server_yaml).agent_yaml(agent_yaml)).await
+    }
+
+    /// With an agent that is not expected to find its server.
+    pub async fn unconnected(agent_yaml: &str) -> Result<Self> {
+        let builder = Tunnel::builder().agent(AGENT, CONFIG).do_not_wait();
+        Self::built(builder.agent_yaml(agent_yaml)).await
+    }
+
+    async fn built(builder: Builder<'_>) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let api = ApiServer::start().await?;
         let kubeconfig = files.path().join("upstream");
         std::fs::write(&kubeconfig, api.kubeconfig())?;
-        let tunnel = Tunnel::builder()
-            .server_yaml(server_yaml)
-            .agent_yaml(agent_yaml)
-            .agent(AGENT, config)
-            .kubeconfig(&kubeconfig)
-            .start()
-            .await?;
+        let tunnel = builder.kubeconfig(&kubeconfig).start().await?;
         let job = tunnel.job_token(&JOB).await?;
         let agent = agent_id(&tunnel.cli(&["agent", "show", AGENT, "--json"]).await?)?;
         Ok(Self {

@@ -30,13 +30,28 @@ impl Ring {
     /// `None`, said aloud, where there can be no cluster.
     pub(crate) async fn get(test: &str) -> Option<&'static Self> {
         static RING: OnceCell<Result<Ring, String>> = OnceCell::const_new();
+        Self::once(&RING, test, "kube", "").await
+    }
+
+    /// As [`Self::get`], with an agent that QUIC does not reach.
+    pub(crate) async fn over_http2(test: &str) -> Option<&'static Self> {
+        static RING: OnceCell<Result<Ring, String>> = OnceCell::const_new();
+        Self::once(&RING, test, "kube-http2", "transport: http2").await
+    }
+
+    async fn once(
+        ring: &'static OnceCell<Result<Self, String>>,
+        test: &str,
+        logs: &str,
+        agent_yaml: &str,
+    ) -> Option<&'static Self> {
         let cluster = Cluster::shared_or_skip(test).await?;
         let start = async || {
-            Self::start(cluster)
+            Self::start(cluster, logs, agent_yaml)
                 .await
                 .map_err(|error| format!("{error:#}"))
         };
-        let ring = RING.get_or_init(start).await.as_ref();
+        let ring = ring.get_or_init(start).await.as_ref();
         let ring = ring
             .map_err(|error| anyhow!("{error}"))
             .expect("the tunnel starts");
@@ -45,13 +60,14 @@ impl Ring {
         Some(ring)
     }
 
-    async fn start(cluster: &'static Cluster) -> Result<Self> {
+    async fn start(cluster: &'static Cluster, logs: &str, agent_yaml: &str) -> Result<Self> {
         grant(cluster, "gitlab:ci_job", "cluster-admin").await?;
         let config = "ci_access: { projects: [{ id: acme/shop, access_as: { ci_job: {} } }] }";
         let tunnel = Tunnel::builder()
             .agent("acme/infra:prod", config)
             .cluster(cluster)
-            .logs(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("kube"))
+            .agent_yaml(agent_yaml)
+            .logs(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(logs))
             .start()
             .await?;
         let job = [

@@ -4,6 +4,7 @@ mod attach;
 mod cancel;
 mod copy;
 mod exec;
+mod fallback;
 mod forward;
 mod idle;
 mod logs;

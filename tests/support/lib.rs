@@ -14,4 +14,6 @@ pub mod issuer;
 pub mod kubectl;
 pub mod pki;
 pub mod process;
+pub mod proxy;
+pub mod relay;
 pub mod tunnel;

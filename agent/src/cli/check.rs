@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::causes::with_causes;
-use ci_tunnel::transport::endpoint::Connection;
+use ci_tunnel::transport::connection::{Connection, Transport};
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::connect::{self, Server};
+use crate::connect::{self, Choice, Probed, Server};
 use crate::metrics::Metrics;
 use crate::session::{self, Shared};
 use crate::upstream::Upstream;
@@ -114,7 +114,7 @@ async fn server_side(
     report: &mut Report<'_>,
 ) {
     if server.host.parse::<IpAddr>().is_err() {
-        match connect::resolve(&server).await {
+        match server.resolve().await {
             Ok(found) => {
                 let found: Vec<_> = found
                     .iter()
@@ -122,21 +122,16 @@ async fn server_side(
                     .collect();
                 report.holds("DNS", &format!("{} is {}", server.host, found.join(", ")));
             }
+            // A proxy may know the name all the same.
+            Err(error) if server.choice != Choice::Quic => {
+                report.tell("note", "DNS", &with_causes(&error));
+            }
             Err(error) => return report.fails("DNS", &with_causes(&error)),
         }
     }
-    let (address, connection) = match connect::probe(&server).await {
-        Ok(connected) => connected,
-        Err(error) => return report.fails("server", &format!("{}: {error}", config.server)),
+    let Some(connection) = ways(&server, report).await else {
+        return;
     };
-    let rtt = connection.rtt().as_secs_f64() * 1000.0;
-    report.holds(
-        "server",
-        &format!(
-            "{} at {address}: UDP, QUIC and TLS hold, {rtt:.1} ms there and back",
-            config.server
-        ),
-    );
     match upstream {
         Some(upstream) => admission(config, &connection, upstream, report).await,
         None => report.fails(
@@ -145,6 +140,41 @@ async fn server_side(
         ),
     }
     connection.close(Code::Done, "check");
+}
+
+/// Tries UDP and TCP, whichever may be used; the connection that an agent would use.
+async fn ways(server: &Server, report: &mut Report<'_>) -> Option<Connection> {
+    let probed = connect::probe(server).await;
+    let some = probed.iter().any(|way| way.outcome.is_ok());
+    let mut usable = None;
+    for Probed { transport, outcome } in probed {
+        let (name, below) = match transport {
+            Transport::Quic => ("UDP", "QUIC and TLS hold"),
+            Transport::Http2 => ("TCP", "TLS and HTTP/2 hold"),
+        };
+        match outcome {
+            Ok(connection) => {
+                let address = connection.remote_address();
+                let rtt = connection.rtt().as_secs_f64() * 1000.0;
+                let mut text = format!("{} at {address}: {below}", server.authority());
+                if rtt > 0.0 {
+                    text += &format!(", {rtt:.1} ms there and back");
+                }
+                report.holds(name, &text);
+                usable.get_or_insert(connection);
+            }
+            Err(error) if some => {
+                let other = "the agent uses the other way";
+                report.tell("note", name, &format!("{}; {other}", with_causes(&error)));
+            }
+            Err(error) => report.fails(name, &format!("{}: {error}", server.authority())),
+        }
+    }
+    if let Some(connection) = &usable {
+        let transport = connection.transport();
+        report.holds("transport", &format!("{transport} would carry requests"));
+    }
+    usable
 }
 
 async fn admission(

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ci_tunnel::config::net::{LogConfig, Quic};
-use ci_tunnel::config::value::{ByteSize, SecretSource, duration};
+use ci_tunnel::config::value::{ByteSize, Secret, SecretSource, duration};
 use serde::Deserialize;
+
+use crate::connect::Choice;
 
 /// The default of [`File::ops`]: probes come from the node, so a pod sets another one.
 pub(super) const DEFAULT_OPS: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
@@ -22,6 +24,13 @@ pub struct File {
     pub pin: Option<String>,
     /// The name that the server's certificate carries. Default: the host of `server`.
     pub server_name: Option<String>,
+    /// `auto`: QUIC, and HTTP/2 over TCP where that does not get through. `quic` or `http2`: that alone. Default auto.
+    pub transport: Choice,
+    /// With `auto`, how often QUIC is tried while HTTP/2 is in use. Default 5m.
+    #[serde(with = "duration")]
+    pub quic_retry: Duration,
+    /// The HTTP proxy for TCP, `http://[USER:PASSWORD@]HOST[:PORT]`, or `off`. Default: HTTPS_PROXY and NO_PROXY.
+    pub server_proxy: Option<Secret>,
     /// The agent token: `{file: PATH}`, `{env: NAME}` or the text.
     pub token: Option<SecretSource>,
     pub upstream: UpstreamFile,
@@ -46,6 +55,9 @@ impl Default for File {
             ca_file: None,
             pin: None,
             server_name: None,
+            transport: Choice::default(),
+            quic_retry: Duration::from_secs(300),
+            server_proxy: None,
             token: None,
             upstream: UpstreamFile::default(),
             quic: Quic::default(),

@@ -22,6 +22,9 @@ pub struct Flags {
     /// The name that the server's certificate carries, if not the host's
     #[arg(long, env = "CI_TUNNEL_SERVER_NAME", value_name = "NAME")]
     pub server_name: Option<String>,
+    /// auto, quic or http2
+    #[arg(long, env = "CI_TUNNEL_TRANSPORT", value_name = "TRANSPORT")]
+    pub transport: Option<String>,
     /// The file with the agent token (the token itself: only in the variable CI_TUNNEL_TOKEN)
     #[arg(long, env = "CI_TUNNEL_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,

@@ -1,197 +1,207 @@
-//! One attempt: names to addresses, addresses to a QUIC connection, the connection to a session.
+//! One attempt: a connection by the way that works, and a session on it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_tunnel::config::net::Quic;
-use ci_tunnel::protocol::ALPN;
-use ci_tunnel::protocol::code::Code;
-use ci_tunnel::transport::endpoint::{self, Connection};
-use ci_tunnel::transport::tls::{self, Trust};
-use tokio::time::timeout;
-use tracing::debug;
+use ci_tunnel::transport::connection::{Connection, Transport};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
 
+use super::error::Error;
+use super::quic::{Sockets, Trying};
+use super::race::Race;
+use super::server::{Choice, Server};
+use super::tcp;
+use super::why::Why;
 use crate::session::{self, Session, Shared};
 
-const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
-/// For each address.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the end of the last connection may take to reach the server.
+/// For the last words of connections over TCP.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
+/// QUIC that comes and goes is tried less and less often, down to one time in so many.
+const MOST_DOUBLINGS: u32 = 4;
 
-/// The server to connect to.
-#[derive(Debug, Clone)]
-pub struct Server {
-    pub host: String,
-    pub port: u16,
-    /// The name that its certificate must carry.
-    pub name: String,
-    pub trust: Trust,
-    pub quic: Quic,
-}
-
-/// Why an attempt gave no session.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("DNS: {host}: {source}")]
-    Resolve {
-        host: String,
-        source: std::io::Error,
-    },
-    #[error("DNS gave no answer for {host} in {} s", RESOLVE_DEADLINE.as_secs())]
-    ResolveLate { host: String },
-    #[error("DNS knows no address of {host}")]
-    NoAddress { host: String },
-    #[error("trust in the server: {0}")]
-    Trust(#[from] tls::Error),
-    #[error(transparent)]
-    Endpoint(#[from] endpoint::Error),
-    #[error("no QUIC connection to {address} in {} s: does UDP to it get through?", HANDSHAKE_DEADLINE.as_secs())]
-    HandshakeLate { address: SocketAddr },
-    #[error(transparent)]
-    Session(#[from] session::Error),
-}
-
-impl Error {
-    /// Its name in metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Resolve { .. } | Self::ResolveLate { .. } | Self::NoAddress { .. } => "dns",
-            Self::Endpoint(_) | Self::Trust(_) => "handshake",
-            Self::HandshakeLate { .. } => "timeout",
-            Self::Session(error) => error.code().map_or("hello", Code::name),
-        }
-    }
-}
-
-/// Dials; keeps one socket for each address family.
+/// Dials, and knows what worked last.
 #[derive(Debug)]
 pub(super) struct Dialer {
     server: Server,
-    v4: Option<quinn::Endpoint>,
-    v6: Option<quinn::Endpoint>,
+    sockets: Sockets,
+    /// What drives connections over TCP.
+    tasks: TaskTracker,
+    /// What an attempt begins with.
+    first: Transport,
+    /// Why it is not QUIC.
+    why: Why,
+    /// How often QUIC came back only to be lost again.
+    flaps: u32,
 }
 
 impl Dialer {
     pub(super) fn new(server: Server) -> Self {
+        let first = match server.choice {
+            Choice::Http2 => Transport::Http2,
+            Choice::Auto | Choice::Quic => Transport::Quic,
+        };
         Self {
             server,
-            v4: None,
-            v6: None,
+            sockets: Sockets::default(),
+            tasks: TaskTracker::new(),
+            first,
+            why: Why::configured(),
+            flaps: 0,
         }
     }
 
-    /// One attempt over all addresses. The last error is the attempt's.
+    /// One attempt over all ways and addresses. The last error is the attempt's.
     pub(super) async fn open(&mut self, shared: &Arc<Shared>) -> Result<Session, Error> {
-        let mut addresses = resolve(&self.server).await?;
-        // Agents spread over the servers that a name stands for.
-        let first = rand::random_range(0..addresses.len());
-        addresses.rotate_left(first);
-        let mut last = Error::NoAddress {
-            host: self.server.host.clone(),
-        };
-        for address in addresses {
-            match self.try_address(address, shared).await {
-                Ok(session) => return Ok(session),
-                Err(refused @ Error::Session(session::Error::Refused(_))) => return Err(refused),
+        let mut failed = Vec::new();
+        let mut last = None;
+        loop {
+            let (connection, why) = match self.connect(&failed).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            let (transport, address) = (connection.transport(), connection.remote_address());
+            match session::open(connection, shared).await {
+                Ok(session) => {
+                    self.use_now(transport, why, shared);
+                    return Ok(session);
+                }
+                Err(refused @ session::Error::Refused(_)) => return Err(refused.into()),
                 Err(error) => {
                     debug!(%address, %error, "address failed");
-                    last = error;
+                    if failed.contains(&address) {
+                        return Err(error.into());
+                    }
+                    failed.push(address);
+                    last = Some(error.into());
                 }
             }
         }
-        Err(last)
     }
 
-    async fn try_address(
-        &mut self,
-        address: SocketAddr,
-        shared: &Arc<Shared>,
-    ) -> Result<Session, Error> {
-        let connection = connect(self.endpoint(address)?, &self.server, address).await?;
-        Ok(session::open(connection, shared).await?)
-    }
-
-    fn endpoint(&mut self, address: SocketAddr) -> Result<quinn::Endpoint, Error> {
-        let slot = if address.is_ipv4() {
-            &mut self.v4
-        } else {
-            &mut self.v6
-        };
-        if let Some(endpoint) = slot {
-            return Ok(endpoint.clone());
+    /// A connection, and why it is of its kind.
+    async fn connect(&mut self, failed: &[SocketAddr]) -> Result<(Connection, Why), Error> {
+        let trying = Trying::default();
+        match self.server.choice {
+            Choice::Auto => {
+                let race = Race {
+                    server: &self.server,
+                    tasks: &self.tasks,
+                    first: self.first,
+                    why: &self.why,
+                    failed,
+                };
+                race.run(&mut self.sockets).await
+            }
+            Choice::Quic => {
+                let connection = self.sockets.connect(&self.server, failed, &trying).await?;
+                Ok((connection, Why::configured()))
+            }
+            Choice::Http2 => {
+                let connection = tcp::connect(&self.server, failed, &self.tasks).await?;
+                Ok((connection, Why::configured()))
+            }
         }
-        let endpoint = endpoint::client(address, &self.server.quic)?;
-        Ok(slot.insert(endpoint).clone())
+    }
+
+    /// Remembers and tells what carries the connection.
+    fn use_now(&mut self, transport: Transport, why: Why, shared: &Shared) {
+        self.first = transport;
+        shared.metrics.ways.uses(transport, why.label);
+        if transport == Transport::Http2 && self.server.choice == Choice::Auto {
+            if self.why.label != why.label {
+                shared.metrics.ways.fell_back();
+            }
+            warn!(%why, retry_in = ?self.retry_in(), "requests go over HTTP/2; QUIC is tried again");
+        } else {
+            info!(%transport, %why, "requests go over this transport");
+        }
+        self.why = why;
+    }
+
+    /// A session over QUIC, if `used` is not that and something else is wished for: tried until it gets through.
+    pub(super) async fn better(&mut self, used: Transport, shared: &Arc<Shared>) -> Session {
+        if used == Transport::Quic || self.server.choice != Choice::Auto {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(self.retry_in().mul_f64(rand::random_range(0.8..1.2))).await;
+            let trying = Trying::default();
+            let connected = self.sockets.connect(&self.server, &[], &trying).await;
+            let opened = match connected {
+                Ok(connection) => session::open(connection, shared).await.map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(session) => {
+                    shared.metrics.ways.quic_tried("moved");
+                    self.use_now(Transport::Quic, Why::back(), shared);
+                    return session;
+                }
+                Err(error) => {
+                    shared.metrics.ways.quic_tried(error.name());
+                    debug!(%error, "QUIC still does not get through");
+                }
+            }
+        }
+    }
+
+    /// A connection over QUIC to which the agent had come back was lost: the next return is not tried so soon.
+    pub(super) fn lost(&mut self, transport: Transport, lived: Duration) {
+        let came_back = self.why.is_back() && transport == Transport::Quic;
+        if came_back && lived < self.server.quic_retry * 2 {
+            self.flaps = (self.flaps + 1).min(MOST_DOUBLINGS);
+        } else {
+            self.flaps = 0;
+        }
+    }
+
+    fn retry_in(&self) -> Duration {
+        self.server.quic_retry * 2u32.pow(self.flaps)
     }
 
     /// Lets go of the sockets; the next attempt binds new ones.
     pub(super) fn rebuild(&mut self) {
-        self.v4 = None;
-        self.v6 = None;
+        self.sockets = Sockets::default();
     }
 
     /// Waits until the last close has gone out.
     pub(super) async fn settle(&self) {
-        for endpoint in [&self.v4, &self.v6].into_iter().flatten() {
-            // Nobody is harmed when it does not: the server then waits out its idle limit.
-            let _ = timeout(SETTLE_DEADLINE, endpoint.wait_idle()).await;
-        }
+        self.tasks.close();
+        // Nobody is harmed when it does not: the server then waits out its idle limit.
+        let _ = timeout(SETTLE_DEADLINE, self.tasks.wait()).await;
+        self.sockets.settle().await;
     }
 }
 
-/// Connects and says nothing, for a check.
-///
-/// # Errors
-/// As an attempt's.
-pub async fn probe(server: &Server) -> Result<(SocketAddr, Connection), Error> {
-    let mut last = Error::NoAddress {
-        host: server.host.clone(),
+/// What one way to the server is like, for a check.
+#[derive(Debug)]
+pub struct Probed {
+    pub transport: Transport,
+    pub outcome: Result<Connection, Error>,
+}
+
+/// Connects by each way that may be used, and says nothing.
+pub async fn probe(server: &Server) -> Vec<Probed> {
+    let quic = async {
+        let mut sockets = Sockets::default();
+        let outcome = sockets.connect(server, &[], &Trying::default()).await;
+        (Transport::Quic, outcome)
     };
-    for address in resolve(server).await? {
-        match connect(endpoint::client(address, &server.quic)?, server, address).await {
-            Ok(connection) => return Ok((address, connection)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// The server's addresses.
-///
-/// # Errors
-/// There are none, or not in time.
-pub async fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Error> {
-    let host = || server.host.clone();
-    let resolve = tokio::net::lookup_host((server.host.as_str(), server.port));
-    let addresses: Vec<_> = match timeout(RESOLVE_DEADLINE, resolve).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(source)) => {
-            return Err(Error::Resolve {
-                host: host(),
-                source,
-            });
-        }
-        Err(_) => return Err(Error::ResolveLate { host: host() }),
+    let tcp = async {
+        let outcome = tcp::connect(server, &[], &TaskTracker::new()).await;
+        (Transport::Http2, outcome)
     };
-    if addresses.is_empty() {
-        Err(Error::NoAddress { host: host() })
-    } else {
-        Ok(addresses)
-    }
-}
-
-async fn connect(
-    endpoint: quinn::Endpoint,
-    server: &Server,
-    address: SocketAddr,
-) -> Result<Connection, Error> {
-    // Made anew each time: a ca_file may have been replaced since.
-    let tls = tls::client_config(&server.trust, &[ALPN])?;
-    let attempt = endpoint::connect(&endpoint, address, &server.name, &server.quic, tls);
-    timeout(HANDSHAKE_DEADLINE, attempt)
-        .await
-        .map_err(|_| Error::HandshakeLate { address })?
-        .map_err(Error::from)
+    let found = match server.choice {
+        Choice::Auto => {
+            let (quic, tcp) = tokio::join!(quic, tcp);
+            vec![quic, tcp]
+        }
+        Choice::Quic => vec![quic.await],
+        Choice::Http2 => vec![tcp.await],
+    };
+    let probed = |(transport, outcome)| Probed { transport, outcome };
+    found.into_iter().map(probed).collect()
 }

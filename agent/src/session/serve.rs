@@ -7,15 +7,15 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::codec::Malformed;
 use ci_tunnel::protocol::control::{Configure, Health, Message};
 use ci_tunnel::runtime::drain::Notice;
-use ci_tunnel::transport::endpoint::{Closed, Connection};
+use ci_tunnel::transport::connection::{Closed, Connection};
 use ci_tunnel::transport::stream::{self as transport, Receiver, Sender};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::control::Control;
-use super::{CLOSE_DEADLINE, End, Error, Session, Shared};
+use super::{CLOSE_DEADLINE, End, Error, Handover, Session, Shared};
 use crate::stream;
 
 /// How often the server hears of the API server's health, and is asked for a sign of life.
@@ -37,11 +37,11 @@ pub(super) struct Serving {
     health: watch::Receiver<Health>,
     heard: Instant,
     beats: u64,
-    leave: Arc<Notify>,
+    handover: Arc<Handover>,
 }
 
 impl Serving {
-    pub(super) fn new(session: Session, drain: &Notice, leave: Arc<Notify>) -> Self {
+    pub(super) fn new(session: Session, drain: &Notice, handover: Arc<Handover>) -> Self {
         let Session {
             connection,
             control,
@@ -64,15 +64,17 @@ impl Serving {
             connection,
             control,
             shared,
-            leave,
+            handover,
         }
     }
 
     /// Until the connection ends, or until it is drained.
     pub(super) async fn serve(&mut self, drain: &Notice) -> End {
+        let handover = Arc::clone(&self.handover);
         let served = tokio::select! {
             biased;
             () = drain.draining() => None,
+            () = handover.replaced.notified() => None,
             error = self.carry() => Some(error),
         };
         let served = match served {
@@ -95,7 +97,11 @@ impl Serving {
             },
         };
         self.connection.close(code, &reason);
-        End::Lost(Closed { code, reason })
+        End::Lost(Closed {
+            code,
+            reason,
+            said: false,
+        })
     }
 
     /// Serves until something breaks. Each awaited thing here loses nothing when another one wins.
@@ -120,14 +126,15 @@ impl Serving {
         }
     }
 
-    /// Tells the server to send no more, and gives running requests their time. `None` when all came to an end.
+    /// Tells the server to send no more, and gives running requests their time, which does not end unless the whole agent
+    /// drains. `None` when all came to an end.
     async fn drain(&mut self, drain: &Notice) -> Option<Broken> {
         let grace = self.shared.settings.drain_timeout;
         info!(running = self.streams.len(), ?grace, "draining");
         if let Err(broken) = self.send(&Message::Drain { grace }).await {
             return Some(broken);
         }
-        let deadline = Instant::now() + grace;
+        let mut deadline = None;
         let mut quiet_since = Instant::now();
         loop {
             let quiet = quiet_since + LINGER.max(self.connection.rtt() * 3);
@@ -146,7 +153,11 @@ impl Serving {
                     Ok(())
                 }
                 () = sleep_until(quiet), if idle => return None,
-                () = sleep_until(deadline), if !idle => return self.cut("drain_timeout is over"),
+                () = drain.draining(), if deadline.is_none() => {
+                    deadline = Some(Instant::now() + grace);
+                    Ok(())
+                }
+                () = until(deadline), if !idle => return self.cut("drain_timeout is over"),
                 () = drain.forced() => return self.cut("told to end at once"),
             };
             if let Err(broken) = step {
@@ -216,7 +227,7 @@ impl Serving {
                     ?grace,
                     "the server is leaving: connecting anew while running requests end"
                 );
-                self.leave.notify_one();
+                self.handover.leave.notify_one();
             }
             Message::Configure(Configure { log_level }) => {
                 (self.shared.set_log_level)(log_level.as_deref())
@@ -254,6 +265,13 @@ enum Broken {
     Lost,
     Protocol(Malformed),
     Silent,
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn log_panic(ended: Result<(), JoinError>) {

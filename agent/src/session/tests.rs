@@ -18,7 +18,7 @@ struct Bed {
     control: ServerControl,
     session: JoinHandle<End>,
     drain: drain::Trigger,
-    leave: Arc<Notify>,
+    handover: Arc<Handover>,
     health: watch::Sender<Health>,
     levels: mpsc::Receiver<String>,
     api: Scripted,
@@ -56,8 +56,8 @@ async fn bed(scripts: Vec<Script>, max_streams: usize, drain_timeout: Duration) 
     };
     let (session, control) = tokio::join!(open(agent, &shared), greet);
     let (trigger, watcher) = drain::channel();
-    let leave = Arc::new(Notify::new());
-    let asked = Arc::clone(&leave);
+    let handover = Arc::new(Handover::default());
+    let asked = Arc::clone(&handover);
     let session = session.unwrap();
     let session = tokio::spawn(async move { session.run(watcher.notice(), asked).await });
     Bed {
@@ -65,7 +65,7 @@ async fn bed(scripts: Vec<Script>, max_streams: usize, drain_timeout: Duration) 
         control,
         session,
         drain: trigger,
-        leave,
+        handover,
         health: findings,
         levels,
         api,
@@ -107,7 +107,7 @@ async fn the_control_stream_is_answered() {
         .await;
     assert_eq!(bed.levels.recv().await.unwrap(), "debug");
     bed.control.send(Message::Drain { grace: LONG }).await;
-    bed.leave.notified().await;
+    bed.handover.leave.notified().await;
     bed.server.close(Code::Restarting, "bye");
     let End::Lost(closed) = bed.session.await.unwrap() else {
         panic!("it was not drained")

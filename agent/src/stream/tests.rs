@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity};
 use ci_tunnel::runtime::drain;
-use ci_tunnel::transport::endpoint::Connection;
+use ci_tunnel::transport::connection::Connection;
 use http::{HeaderValue, StatusCode};
 use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;

@@ -203,7 +203,8 @@ async fn check_says_of_each_thing_whether_it_holds() {
         "ok    token        can be read",
         &format!("ok    credentials  for https://{NOBODY}"),
         "ok    trust        the server's certificate can be judged",
-        &format!("FAIL  server       {NOBODY}: "),
+        &format!("FAIL  UDP          {NOBODY}: "),
+        &format!("FAIL  TCP          {NOBODY}: "),
         &format!("FAIL  API server   the agent can not reach https://{NOBODY}: "),
     ];
     assert_eq!(lines.len(), begins.len(), "{}", ran.stdout);

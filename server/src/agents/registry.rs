@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
 use super::balance;
 use super::session::Session;
 use crate::identity::AgentId;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TransportLabels};
 
 /// The sessions of all agents. Clones share it.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ impl Registry {
             sessions.iter().for_each(|older| older.supersede());
             sessions.push(Arc::clone(&session));
         }
-        self.shared.metrics.agent_sessions.inc();
+        self.counted(&session).inc();
         self.shared.changes.send_modify(|count| *count += 1);
         Registered {
             registry: self.clone(),
@@ -130,8 +131,14 @@ impl Registry {
                 entry.absent_since = Some(SystemTime::now());
             }
         }
-        self.shared.metrics.agent_sessions.dec();
+        self.counted(session).dec();
         self.shared.changes.send_modify(|count| *count += 1);
+    }
+
+    fn counted(&self, session: &Session) -> Gauge {
+        let transport = session.connection().transport().name();
+        let sessions = &self.shared.metrics.agent_sessions;
+        sessions.get_or_create_owned(&TransportLabels { transport })
     }
 
     fn agents(&self) -> MutexGuard<'_, HashMap<AgentId, Entry>> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Hello};
-use ci_tunnel::transport::endpoint::Connection;
+use ci_tunnel::transport::connection::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
 use tokio::sync::Notify;
 

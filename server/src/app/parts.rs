@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
-use ci_tunnel::protocol;
 use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::runtime::{drain, ops};
 use ci_tunnel::transport::endpoint;
@@ -25,6 +24,7 @@ use crate::config::Config;
 use crate::configrepo::Snapshot;
 use crate::configrepo::webhook::Webhooks;
 use crate::kubeconfig::Cluster;
+use crate::listener::door::Door;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::proxy::front::Security;
@@ -57,7 +57,7 @@ const STRANGERS: (u32, Duration) = (10, Duration::from_secs(10));
 pub(super) struct Sockets {
     pub(super) front: TcpListener,
     pub(super) security: Security,
-    pub(super) agents: quinn::Endpoint,
+    pub(super) agents: Door,
     pub(super) ops: std::net::TcpListener,
 }
 
@@ -82,11 +82,11 @@ impl Sockets {
             stateless_reset: *store.secret("quic stateless reset").await?.expose(),
             address_token: *store.secret("quic address token").await?.expose(),
         };
-        let tls = identity.quic_config(&[protocol::ALPN])?;
         Ok(Self {
             front,
             security,
-            agents: endpoint::server(config.agents.listen, &config.quic, tls, &keys)
+            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys)
+                .await
                 .context("agents.listen")?,
             ops: ops::bind(config.ops.listen).context("ops.listen")?,
         })

@@ -154,6 +154,11 @@ fn ports<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()
             udp(config.agents.listen),
         ),
         (
+            "agents.listen (TCP)",
+            config.agents.listen,
+            tcp(config.agents.listen),
+        ),
+        (
             "ops.listen (TCP)",
             config.ops.listen,
             tcp(config.ops.listen),

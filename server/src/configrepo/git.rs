@@ -3,6 +3,7 @@
 //! The `git` program does the work. A project whose remote hangs holds up itself alone.
 
 mod clone;
+mod complaint;
 mod environment;
 mod follow;
 mod pokes;

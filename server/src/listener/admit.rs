@@ -7,8 +7,9 @@ use bytes::BytesMut;
 use ci_tunnel::protocol::MAX_CONTROL_FRAME;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Hello, Message, Refused, Welcome};
-use ci_tunnel::transport::endpoint::Connection;
+use ci_tunnel::transport::connection::Connection;
 use ci_tunnel::transport::stream::{self, Receiver, Sender};
+use ci_tunnel::transport::tcp;
 
 use super::Listener;
 use crate::agents::Session;
@@ -28,7 +29,11 @@ pub struct Admitted {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no QUIC handshake: {0}")]
-    Handshake(quinn::ConnectionError),
+    Quic(#[from] quinn::ConnectionError),
+    #[error("no TLS over TCP: {0}")]
+    Tls(#[from] tcp::Error),
+    #[error("no HTTP/2: {0}")]
+    Http2(#[from] h2::Error),
     #[error("the connection broke: {0}")]
     Stream(#[from] stream::Error),
     #[error("the first message is not a hello")]
@@ -53,7 +58,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 impl Error {
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Handshake(_) => "handshake",
+            Self::Quic(_) | Self::Tls(_) | Self::Http2(_) => "handshake",
             Self::Stream(_) => "stream",
             Self::Protocol => "protocol",
             Self::Deadline => "deadline",
@@ -70,7 +75,9 @@ impl Error {
             Self::Token(_) | Self::NotAToken => (Code::TokenRejected, RETRY_REFUSED),
             Self::Overloaded => (Code::Overloaded, RETRY_BUSY),
             Self::Protocol => (Code::Protocol, RETRY_REFUSED),
-            Self::Handshake(_) | Self::Stream(_) | Self::Deadline => return None,
+            Self::Quic(_) | Self::Tls(_) | Self::Http2(_) | Self::Stream(_) | Self::Deadline => {
+                return None;
+            }
         };
         let message = match self {
             // The store's error names files of this server.
@@ -97,7 +104,7 @@ pub async fn admit(
     number: u64,
     room: bool,
 ) -> Result<Admitted, Error> {
-    let (mut sender, mut receiver) = connection.accept().await.map_err(Error::Handshake)?;
+    let (mut sender, mut receiver) = connection.accept().await.map_err(stream::Error::Lost)?;
     match check(listener, &mut receiver, room).await {
         Ok((hello, agent, token)) => {
             let session = Arc::new(Session::new(number, agent.id, token, hello, connection));

@@ -167,7 +167,8 @@ async fn on_message(
         | Message::Hello(_)
         | Message::Welcome(_)
         | Message::Refused(_)
-        | Message::Configure(_) => {}
+        | Message::Configure(_)
+        | Message::Close(_) => {}
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::transport::stream::{self, Piece, Receiver};
 use http_body::{Frame, SizeHint};
-use quinn::ConnectionError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Slots;
@@ -282,9 +281,7 @@ impl Flow {
 pub(super) fn code_of(error: &stream::Error) -> &'static str {
     match error {
         stream::Error::Reset(code) | stream::Error::Stopped(code) => code.name(),
-        stream::Error::Lost(ConnectionError::ApplicationClosed(close)) => {
-            Code::from_number(close.error_code.into_inner()).name()
-        }
+        stream::Error::Lost(closed) if closed.said => closed.code.name(),
         stream::Error::Lost(_) => "lost",
         stream::Error::Malformed(_) | stream::Error::Truncated => Code::Protocol.name(),
     }

@@ -32,7 +32,7 @@ async fn a_remote_that_is_down_at_the_start_leaves_the_known_rules_in_force() ->
         .commit("main", &[("prod", OTHER)])
         .await?;
     host.set_down(false);
-    push(&rig, Form::GitLabToken, SECRET, PROJECT, "main").await?;
+    push(&rig, Form::Token, SECRET, PROJECT, "main").await?;
     assert_eq!(wait_revision(&rig, &commit).await?, next);
     let well = |status: &Value| configuration(status, AGENT)["problem"].is_null();
     rig.tunnel.wait_status("no problem", well).await?;
@@ -69,13 +69,13 @@ async fn a_bad_file_leaves_the_last_good_one_in_force_after_a_restart_too() -> R
         (("120000", ".gitlab", "elsewhere"), "is a link"),
     ] {
         repository.commit_entries("main", &[entry]).await?;
-        push(&rig, Form::GitHub, SECRET, PROJECT, "main").await?;
+        push(&rig, Form::Hub, SECRET, PROJECT, "main").await?;
         wait_problem(&rig, says).await?;
         assert_eq!(get(&rig).await?, 200);
         assert_eq!(wait_revision(&rig, "").await?, good);
     }
     repository.commit("main", &[("prod", BAD)]).await?;
-    push(&rig, Form::GitHub, SECRET, PROJECT, "main").await?;
+    push(&rig, Form::Hub, SECRET, PROJECT, "main").await?;
     wait_problem(&rig, "ci_acess").await?;
     rig.tunnel.restart_server().await?;
     rig.tunnel.wait_connected(AGENT).await?;
@@ -83,7 +83,7 @@ async fn a_bad_file_leaves_the_last_good_one_in_force_after_a_restart_too() -> R
     wait_problem(&rig, "ci_acess").await?;
     assert_eq!(wait_revision(&rig, "").await?, good);
     let next = repository.commit("main", &[("prod", OTHER)]).await?;
-    push(&rig, Form::GitHub, SECRET, PROJECT, "main").await?;
+    push(&rig, Form::Hub, SECRET, PROJECT, "main").await?;
     assert_eq!(wait_revision(&rig, &good).await?, next);
     assert_eq!(get(&rig).await?, 403);
     Ok(())
@@ -175,7 +175,7 @@ async fn a_remote_that_hangs_holds_up_nobody_else() -> Result<()> {
         .commit("main", &[("prod", CONFIG), ("test", CONFIG)])
         .await?;
     let begin = Instant::now();
-    push(&rig, Form::GitLabToken, SECRET, PROJECT, "main").await?;
+    push(&rig, Form::Token, SECRET, PROJECT, "main").await?;
     assert_eq!(wait_revision(&rig, &first).await?, next);
     ensure!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     assert_eq!(get(&rig).await?, 200);

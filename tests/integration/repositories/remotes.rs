@@ -142,7 +142,7 @@ async fn a_project_without_a_file_is_open_to_its_own_jobs() -> Result<()> {
     // An unchanged project costs one look.
     let asked = host.asked(PROJECT);
     assert_eq!(
-        push(&rig, Form::GitLabToken, SECRET, PROJECT, "main")
+        push(&rig, Form::Token, SECRET, PROJECT, "main")
             .await?
             .status(),
         202

@@ -121,9 +121,12 @@ pub async fn wait_problem(rig: &Rig, words: &str) -> Result<()> {
 /// How a webhook proves where it comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
-    GitLabToken,
-    GitLabSigned,
-    GitHub,
+    /// GitLab's secret token.
+    Token,
+    /// GitLab's signing token.
+    Signed,
+    /// GitHub's signature.
+    Hub,
 }
 
 /// Tells of a push to `branch` of `project`.
@@ -135,18 +138,18 @@ pub async fn push(
     branch: &str,
 ) -> Result<Response<Bytes>> {
     let body = match form {
-        Form::GitHub => json!({"ref": format!("refs/heads/{branch}"),
+        Form::Hub => json!({"ref": format!("refs/heads/{branch}"),
             "repository": {"full_name": project, "default_branch": "main"}}),
         _ => json!({"object_kind": "push", "ref": format!("refs/heads/{branch}"),
             "project": {"path_with_namespace": project, "default_branch": "main"}}),
     };
     let body = body.to_string();
     let headers = match form {
-        Form::GitLabToken => vec![
+        Form::Token => vec![
             ("x-gitlab-event", "Push Hook".to_owned()),
             ("x-gitlab-token", secret.to_owned()),
         ],
-        Form::GitLabSigned => {
+        Form::Signed => {
             let key = STANDARD.decode(secret.trim_start_matches("whsec_"))?;
             let signature = sign(&key, format!("id-1.1700000000.{body}").as_bytes());
             vec![
@@ -158,7 +161,7 @@ pub async fn push(
                 ),
             ]
         }
-        Form::GitHub => {
+        Form::Hub => {
             let signature = sign(secret.as_bytes(), body.as_bytes());
             let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
             vec![

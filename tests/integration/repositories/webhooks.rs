@@ -9,7 +9,7 @@ use super::site::{
     Form, OTHER, PROJECT, SECRET, SIGNING_TOKEN, SOON, get, host, https, post, push, ready,
     wait_revision,
 };
-use crate::faults::watching::Watching;
+use crate::faults::Watching;
 use crate::rig::{CONFIG, Rig};
 
 #[tokio::test]
@@ -18,9 +18,9 @@ async fn a_permit_that_is_taken_away_ends_within_seconds() -> Result<()> {
     let rig = ready(&[https(&host)]).await?;
     let repository = host.repository(PROJECT).await?;
     for (form, secret) in [
-        (Form::GitLabToken, SECRET),
-        (Form::GitLabSigned, SIGNING_TOKEN),
-        (Form::GitHub, SECRET),
+        (Form::Token, SECRET),
+        (Form::Signed, SIGNING_TOKEN),
+        (Form::Hub, SECRET),
     ] {
         let watching = Watching::begin(&rig, &rig.job).await?;
         repository.commit("main", &[("prod", OTHER)]).await?;
@@ -45,7 +45,7 @@ async fn grant(host: &GitHost, rig: &Rig) -> Result<()> {
         .await?
         .commit("main", &[("prod", CONFIG)])
         .await?;
-    push(rig, Form::GitLabToken, SECRET, PROJECT, "main").await?;
+    push(rig, Form::Token, SECRET, PROJECT, "main").await?;
     wait_revision(rig, &before).await?;
     ensure!(get(rig).await? == 200, "the permit is not given again");
     Ok(())
@@ -56,7 +56,7 @@ async fn who_does_not_know_the_secret_learns_nothing() -> Result<()> {
     let (host, _) = host().await?;
     let rig = ready(&[https(&host)]).await?;
     let asked = host.asked(PROJECT);
-    for form in [Form::GitLabToken, Form::GitLabSigned, Form::GitHub] {
+    for form in [Form::Token, Form::Signed, Form::Hub] {
         let response = push(&rig, form, "whsec_AAAA", PROJECT, "main").await?;
         assert_eq!(response.status(), 401);
         let body = String::from_utf8_lossy(response.body()).into_owned();
@@ -72,7 +72,7 @@ async fn who_does_not_know_the_secret_learns_nothing() -> Result<()> {
         ("../etc", "main"),
         (PROJECT, "feature"),
     ] {
-        let known = push(&rig, Form::GitHub, SECRET, project, branch).await?;
+        let known = push(&rig, Form::Hub, SECRET, project, branch).await?;
         assert_eq!(
             (known.status().as_u16(), &known.body()[..]),
             (202, &b"{\"accepted\":true}\n"[..])

@@ -50,13 +50,14 @@ async fn run(place: &Place, given: &[(&str, &str)], request: Option<&str>) -> Re
     script::run(&shell, script, place.path(), &variables).await
 }
 
-/// GitHub's endpoint: the job's own token in exchange for an ID token for the audience.
-pub(super) fn serve_tokens(place: &Place, git_ref: &str) {
-    let token = place
-        .issuer
-        .token()
-        .with("ref", format!("refs/heads/{git_ref}"))
-        .sign();
+/// The token of a job for this branch.
+fn token(place: &Place, branch: &str) -> String {
+    let git_ref = format!("refs/heads/{branch}");
+    place.issuer.token().with("ref", git_ref).sign()
+}
+
+/// GitHub's endpoint: the job's own token in exchange for an ID token for the audience, which is `token`.
+pub(super) fn serve_tokens(place: &Place, token: String) {
     let audience = place.server().replace(':', "%3A").replace('/', "%2F");
     place.issuer.on("/token", move |request| {
         let shown = request
@@ -92,7 +93,7 @@ async fn the_steps_after_it_have_a_kubeconfig() -> Result<()> {
     let Some(place) = place("the GitHub action").await? else {
         return Ok(());
     };
-    serve_tokens(&place, "main");
+    serve_tokens(&place, token(&place, "main"));
     let server = place.server();
     let ran = run(&place, &[("server", &server)], Some("request-token")).await?;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
@@ -129,7 +130,7 @@ async fn what_is_missing_is_said() -> Result<()> {
     let Some(place) = place("a refused job of the GitHub action").await? else {
         return Ok(());
     };
-    serve_tokens(&place, "topic");
+    serve_tokens(&place, token(&place, "topic"));
     let server = place.server();
     let inputs = [("server", server.as_str()), ("agent", AGENT)];
     let ran = run(&place, &inputs, None).await?;

@@ -71,8 +71,8 @@ async fn every_example_does_what_the_page_says() -> Result<()> {
         .await
         .context("a cluster")?;
     allow(ring.cluster, "gitlab:project:7").await?;
-    super::github::serve_tokens(&place, "main");
     let token = place.issuer.token().sign();
+    super::github::serve_tokens(&place, token.clone());
     let request = format!("{}/token?api-version=2.0", place.issuer.url());
     let variables = [
         ("SERVER", place.server()),

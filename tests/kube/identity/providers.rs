@@ -97,7 +97,7 @@ async fn a_job_of_gitlab_has_gitlabs_names() -> Result<()> {
         .with("environment", "production/eu")
         .with("environment_protected", "true")
         .with("deployment_tier", "production");
-    // GitLab's token tells the number of the project's own group, and of no other; no slug of the environment.
+    // GitLab's token tells the number of the project's own group, and of no other.
     let expected = json!({
         "username": "gitlab:ci_job:4711",
         "groups": [
@@ -107,6 +107,7 @@ async fn a_job_of_gitlab_has_gitlabs_names() -> Result<()> {
             "gitlab:group:acme",
             "gitlab:group_env_tier:acme:production",
             "gitlab:project:7",
+            "gitlab:project_env:7:production-eu-ytgffm",
             "gitlab:project_env_tier:7:production",
             "system:authenticated",
         ],
@@ -116,6 +117,7 @@ async fn a_job_of_gitlab_has_gitlabs_names() -> Result<()> {
             "agent.gitlab.com/ci_pipeline_id": ["99"],
             "agent.gitlab.com/ci_job_id": ["4711"],
             "agent.gitlab.com/username": ["ann"],
+            "agent.gitlab.com/environment_slug": ["production-eu-ytgffm"],
             "agent.gitlab.com/environment_tier": ["production"],
             "agent.ci-tunnel.dev/provider": ["gitlab"],
             "agent.ci-tunnel.dev/ref": ["main"],

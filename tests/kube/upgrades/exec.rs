@@ -17,9 +17,13 @@ async fn exit_codes_over_spdy() -> Result<()> {
 }
 
 async fn exit_codes(wire: Wire) -> Result<()> {
-    let Some(ring) = Ring::get("exit codes of exec").await else {
-        return Ok(());
-    };
+    match Ring::get("exit codes of exec").await {
+        Some(ring) => exit_codes_of(ring, wire).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn exit_codes_of(ring: &Ring, wire: Wire) -> Result<()> {
     let namespace = ring.pod("exec").await?;
     let kubectl = ring.kubectl()?;
     let cases = [

@@ -23,9 +23,13 @@ async fn port_forward_over_spdy() -> Result<()> {
 }
 
 async fn port_forward(wire: Wire) -> Result<()> {
-    let Some(ring) = Ring::get("port-forward").await else {
-        return Ok(());
-    };
+    match Ring::get("port-forward").await {
+        Some(ring) => forwards(ring, wire).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn forwards(ring: &Ring, wire: Wire) -> Result<()> {
     let namespace = ring.pod("forward").await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let ports = format!(":{}", listener.local_addr()?.port());

@@ -10,6 +10,7 @@ use super::files::{self, Programs};
 use super::{Account, Addresses, Program, Tunnel};
 use crate::cluster::Cluster;
 use crate::cluster::folder::Folder;
+use crate::relay::Relay;
 
 /// What a tunnel is to be.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Builder<'a> {
     ids: Vec<(String, u64)>,
     upstream: Upstream<'a>,
     do_not_wait: bool,
+    relay: Option<&'a Relay>,
     logs: Option<PathBuf>,
 }
 
@@ -82,6 +84,13 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Agents reach the server through this.
+    #[must_use]
+    pub fn relay(mut self, relay: &'a Relay) -> Self {
+        self.relay = Some(relay);
+        self
+    }
+
     /// Writes the programs' logs to this folder, where they outlive the test; those of an earlier run are removed.
     #[must_use]
     pub fn logs(mut self, folder: &Path) -> Self {
@@ -139,6 +148,10 @@ impl<'a> Builder<'a> {
             logs,
             folder,
         };
+        if let Some(relay) = self.relay {
+            relay.lead_to(tunnel.addresses.agents);
+            tunnel.addresses.agents = relay.address();
+        }
         if !self.agents.is_empty() {
             let told = self.tell_upstream(&tunnel.folder).await?;
             for (name, _) in &self.agents {
@@ -258,6 +271,8 @@ impl Tunnel {
             "upstream": told.upstream,
             "log": {"format": "json"},
             "ops": "off",
+            // Another one for all tests, where somebody asks for that.
+            "transport": std::env::var("CI_TUNNEL_TEST_TRANSPORT").unwrap_or("auto".to_owned()),
         });
         files::merge(&mut file, extra).context("the test's agent_yaml")?;
         let file = self

@@ -198,7 +198,7 @@ fn request(line: &Line) -> String {
     words.join(" ")
 }
 
-/// `pods/exec shop/web`, or the path of what is no resource.
+/// `pods/exec shop/web`, `pods shop`, or the path of what is no resource.
 fn target(line: &Line) -> String {
     if line.resource.is_empty() {
         return word(&line.path);
@@ -210,6 +210,7 @@ fn target(line: &Line) -> String {
     let name = match (line.namespace.as_str(), line.name.as_str()) {
         ("", "") => return word(&target),
         ("", name) => name.to_owned(),
+        (namespace, "") => namespace.to_owned(),
         (namespace, name) => format!("{namespace}/{name}"),
     };
     format!("{} {}", word(&target), word(&name))

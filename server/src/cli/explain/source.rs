@@ -86,7 +86,8 @@ impl Source {
         }
         if self.file.is_none() {
             notes.push(
-                "the agent has no configuration file: only jobs of its own project may use it"
+                "no configuration file of the agent is known: jobs of its own project alone may use it, and nobody \
+                 while its repository has not been read"
                     .to_owned(),
             );
         }

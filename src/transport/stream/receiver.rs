@@ -1,0 +1,257 @@
+//! The receiving half of a stream: frames, the pieces of a body, raw bytes.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::{Error, Piece};
+use crate::protocol::code::Code;
+use crate::protocol::codec::Malformed;
+use crate::protocol::frame::{self, Kind};
+use crate::protocol::{MAX_DATA_FRAME, MAX_HEAD_FRAME, head};
+use crate::transport::http2;
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Receiver {
+    inner: Inner,
+    /// Received and not yet handed on.
+    buffer: Bytes,
+    /// Payload of the current DATA frame that is still to come.
+    remaining: u64,
+    /// Whether much has come at once: most streams carry one packet or two each way, and room for more costs them time.
+    bulk: bool,
+    ended: bool,
+    abort: Code,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Quic(quinn::RecvStream),
+    Http2(http2::Receiving),
+}
+
+/// How many received packets are joined into one piece, at first and once a stream was seen to have more.
+const JOIN_FEW: usize = 4;
+const JOIN_MANY: usize = 32;
+
+impl Receiver {
+    pub(in crate::transport) fn quic(stream: quinn::RecvStream) -> Self {
+        Self::new(Inner::Quic(stream))
+    }
+
+    pub(in crate::transport) fn http2(stream: http2::Receiving) -> Self {
+        Self::new(Inner::Http2(stream))
+    }
+
+    fn new(inner: Inner) -> Self {
+        Self {
+            inner,
+            buffer: Bytes::new(),
+            remaining: 0,
+            bulk: false,
+            ended: false,
+            abort: Code::Cancelled,
+        }
+    }
+
+    /// The next whole frame; `None` at the end of the stream. Not to be called inside a body.
+    ///
+    /// # Errors
+    /// The payload is longer than `limit`, the stream ended inside a frame, was reset, or the connection is gone.
+    pub async fn frame(&mut self, limit: u64) -> Result<Option<(u64, Bytes)>, Error> {
+        loop {
+            if let Some(header) = frame::peek(&self.buffer) {
+                if header.length > limit {
+                    return Err(Malformed::TooLong {
+                        what: "a frame",
+                        length: header.length,
+                        limit,
+                    }
+                    .into());
+                }
+                let whole = header.size + header.length as usize;
+                if self.buffer.len() >= whole {
+                    let mut frame = self.buffer.split_to(whole);
+                    frame.advance(header.size);
+                    return Ok(Some((header.kind, frame)));
+                }
+            }
+            if !self.fill().await? {
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Error::Truncated)
+                };
+            }
+        }
+    }
+
+    /// The next piece of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// The body was cut: see [`Error`].
+    pub async fn body(&mut self) -> Result<Option<Piece>, Error> {
+        std::future::poll_fn(|cx| self.poll_body(cx))
+            .await
+            .transpose()
+    }
+
+    /// As [`Self::body`], for `http_body::Body`.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Error>>> {
+        loop {
+            if self.remaining > 0 && !self.buffer.is_empty() {
+                let length = usize::try_from(self.remaining)
+                    .unwrap_or(usize::MAX)
+                    .min(self.buffer.len());
+                self.remaining -= length as u64;
+                return Poll::Ready(Some(Ok(Piece::Data(self.buffer.split_to(length)))));
+            }
+            match self.next_frame() {
+                Ok(None) => {}
+                Ok(Some(trailers)) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+            if self.remaining > 0 && !self.buffer.is_empty() {
+                continue;
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) if self.remaining == 0 && self.buffer.is_empty() => {
+                    return Poll::Ready(None);
+                }
+                Ok(false) => return Poll::Ready(Some(Err(Error::Truncated))),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Reads frame headers of a body until payload of a DATA frame is due, a whole trailers frame is there (returned),
+    /// or more bytes are needed.
+    fn next_frame(&mut self) -> Result<Option<HeaderMap>, Malformed> {
+        while self.remaining == 0 {
+            let Some(header) = frame::peek(&self.buffer) else {
+                break;
+            };
+            match Kind::from_number(header.kind) {
+                Some(Kind::Data) if header.length <= MAX_DATA_FRAME => {
+                    self.buffer.advance(header.size);
+                    self.remaining = header.length;
+                }
+                Some(Kind::Trailers) if header.length <= MAX_HEAD_FRAME => {
+                    let whole = header.size + header.length as usize;
+                    if self.buffer.len() < whole {
+                        break;
+                    }
+                    let mut payload = self.buffer.split_to(whole);
+                    payload.advance(header.size);
+                    return head::decode_trailers(payload).map(Some);
+                }
+                _ => return Err(Malformed::UnexpectedFrame(header.kind)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next raw bytes, after an upgrade; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream was reset, or the connection is gone.
+    pub async fn raw(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.buffer.is_empty() && !self.fill().await? {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.buffer)))
+    }
+
+    async fn fill(&mut self) -> Result<bool, Error> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Puts what has arrived behind the buffer; `false` at the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.bulk {
+            self.poll_join::<JOIN_MANY>(cx)
+        } else {
+            self.poll_join::<JOIN_FEW>(cx)
+        }
+    }
+
+    fn poll_join<const LIMIT: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        let mut chunks = [const { Bytes::new() }; LIMIT];
+        let read = match &mut self.inner {
+            // The future holds no state between polls: a new one each time is what quinn itself does.
+            Inner::Quic(stream) => {
+                ready!(pin!(stream.read_chunks(&mut chunks)).poll(cx)).map_err(read_error)
+            }
+            // HTTP/2's frames are larger than packets, and one is enough.
+            Inner::Http2(stream) => ready!(stream.poll_data(cx)).map(|data| {
+                data.map(|data| {
+                    chunks[0] = data;
+                    1
+                })
+            }),
+        };
+        let count = match read {
+            Ok(Some(count)) => count,
+            Ok(None) => {
+                self.ended = true;
+                return Poll::Ready(Ok(false));
+            }
+            Err(error) => {
+                self.ended = true;
+                return Poll::Ready(Err(error));
+            }
+        };
+        self.bulk |= count == LIMIT;
+        let chunks = &mut chunks[..count];
+        if self.buffer.is_empty() && count == 1 {
+            self.buffer = std::mem::take(&mut chunks[0]);
+            return Poll::Ready(Ok(true));
+        }
+        let length = self.buffer.len() + chunks.iter().map(Bytes::len).sum::<usize>();
+        let mut joined = BytesMut::with_capacity(length);
+        joined.extend_from_slice(&self.buffer);
+        for chunk in chunks {
+            joined.extend_from_slice(chunk);
+        }
+        self.buffer = joined.freeze();
+        Poll::Ready(Ok(true))
+    }
+
+    /// Reads no further; the peer learns `code`.
+    pub fn stop(&mut self, code: Code) {
+        self.ended = true;
+        match &mut self.inner {
+            // An error says that there is nothing left to stop.
+            Inner::Quic(stream) => drop(stream.stop(code.into())),
+            Inner::Http2(stream) => stream.stop(code),
+        }
+    }
+
+    /// The code to stop with when this half is dropped before its end; [`Code::Cancelled`] unless set.
+    pub fn abort_with(&mut self, code: Code) {
+        self.abort = code;
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.stop(self.abort);
+        }
+    }
+}
+
+fn read_error(error: quinn::ReadError) -> Error {
+    match error {
+        quinn::ReadError::Reset(code) => Error::Reset(Code::from_number(code.into_inner())),
+        quinn::ReadError::ConnectionLost(error) => Error::Lost(error.into()),
+        quinn::ReadError::ClosedStream
+        | quinn::ReadError::ZeroRttRejected
+        | quinn::ReadError::IllegalOrderedRead => Error::Reset(Code::Internal),
+    }
+}
