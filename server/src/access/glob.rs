@@ -126,7 +126,7 @@ const PATIENCE: usize = 4;
 fn greedy(pattern: &[u8], text: &[u8]) -> Option<bool> {
     let (mut at, mut read) = (0, 0);
     // Where the pattern goes on behind a star, and how much of the text the star has taken.
-    let (mut segment, mut any): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut segment, mut any) = (None, None);
     for _ in 0..PATIENCE * (pattern.len() + text.len()) {
         match pattern.get(at..) {
             Some([b'*', b'*', ..]) => {
@@ -147,7 +147,9 @@ fn greedy(pattern: &[u8], text: &[u8]) -> Option<bool> {
             _ => {}
         }
         (at, read) = match (segment, any) {
-            (Some((at, taken)), _) if text.get(taken).is_some_and(|byte| *byte != b'/') => {
+            (Some((at, taken)), _)
+                if text.get::<usize>(taken).is_some_and(|byte| *byte != b'/') =>
+            {
                 segment = Some((at, taken + 1));
                 (at, taken + 1)
             }
