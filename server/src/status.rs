@@ -49,6 +49,8 @@ struct SessionStatus {
     running_requests: usize,
     round_trip_ms: u64,
     draining: bool,
+    /// What is known against it: requests go to other sessions of the agent, if there are any.
+    trouble: Option<String>,
     api_server_ready: bool,
     api_server: String,
 }
@@ -127,6 +129,7 @@ fn session_status(session: &Session) -> SessionStatus {
         running_requests: session.running(),
         round_trip_ms: u64::try_from(session.connection().rtt().as_millis()).unwrap_or(u64::MAX),
         draining: !session.accepts(),
+        trouble: session.standing.words(),
         api_server_ready: health.ready,
         api_server: health.message,
     }

@@ -106,11 +106,15 @@ pub struct Health {
     pub message: String,
 }
 
-/// Settings from `observability` in the agent's configuration file.
+/// What the server wishes of an agent for now, and how it sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Configure {
-    /// `debug`, `info`, `warn` or `error`.
+    /// `debug`, `info`, `warn` or `error`: `observability` in the agent's configuration file.
     pub log_level: Option<String>,
+    /// How often the agent is to ask for a sign of life.
+    pub ping_every: Option<Duration>,
+    /// Why requests go to other sessions of the agent, if there are any.
+    pub set_aside: Option<String>,
 }
 
 impl Message {
@@ -163,7 +167,13 @@ impl Message {
                 writer.number(1, u64::from(health.ready));
                 writer.bytes(2, health.message.as_bytes());
             }
-            Self::Configure(configure) => writer.optional(1, configure.log_level.as_deref()),
+            Self::Configure(configure) => {
+                writer.optional(1, configure.log_level.as_deref());
+                if let Some(every) = configure.ping_every {
+                    writer.number(2, millis(every));
+                }
+                writer.optional(3, configure.set_aside.as_deref());
+            }
             Self::Close(close) => {
                 writer.number(1, u64::from(close.code as u32));
                 writer.bytes(2, close.reason.as_bytes());
@@ -210,6 +220,8 @@ impl Message {
             }),
             Kind::Configure => Self::Configure(Configure {
                 log_level: fields.text(1, "log level")?,
+                ping_every: fields.millis(2, "ping every")?,
+                set_aside: fields.text(3, "set aside")?,
             }),
             Kind::Close => Self::Close(Close {
                 code: Code::from_number(fields.number(1, "code")?),
@@ -260,6 +272,12 @@ impl Fields {
             name,
             self.0[tag].as_deref().ok_or(Malformed::Missing(name))?,
         )
+    }
+
+    fn millis(&self, tag: usize, name: &'static str) -> Result<Option<Duration>, Malformed> {
+        let value = self.0[tag].as_deref();
+        let millis = value.map(|value| number(name, value)).transpose()?;
+        Ok(millis.map(Duration::from_millis))
     }
 
     /// Sixty-four random bits do not fit a varint.

@@ -197,6 +197,8 @@ async fn admission(
             drain_timeout: Duration::ZERO,
             response_deadline: DEADLINE,
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
         set_log_level: Box::new(|_| {}),
     });
     let admitted = session::open(connection.clone(), &shared).await;

@@ -1,12 +1,14 @@
 //! The loop against a server that refuses, restarts and leaves.
 
 use ci_tunnel::config::value::{Secret, SecretSource};
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::session;
 use crate::testing::{AGENT, Control, Listener, metrics};
 use crate::upstream::testing::Scripted;
 
@@ -33,6 +35,8 @@ async fn bed(watchdog: Duration) -> Bed {
             drain_timeout: Duration::from_secs(60),
             response_deadline: Duration::from_secs(60),
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
         set_log_level: Box::new(|_| {}),
     });
     let listener = Listener::bind();

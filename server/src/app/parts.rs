@@ -66,6 +66,7 @@ impl Sockets {
         config: &Config,
         identity: &ServerIdentity,
         store: &Store,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let api = &config.kubernetes_api;
         let front = TcpListener::bind(api.listen)
@@ -85,7 +86,7 @@ impl Sockets {
         Ok(Self {
             front,
             security,
-            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys)
+            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys, metrics)
                 .await
                 .context("agents.listen")?,
             ops: ops::bind(config.ops.listen).context("ops.listen")?,
@@ -131,6 +132,7 @@ impl Parts {
         Listener {
             limits: listener::Limits {
                 sessions: config.agents.max_sessions,
+                probe_every: config.agents.probe_every,
             },
             store: self.store.clone(),
             registry: self.registry.clone(),
