@@ -21,4 +21,5 @@ mod oidc;
 mod refusals;
 mod repositories;
 mod rig;
+mod sessions;
 mod transport;
