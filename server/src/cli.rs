@@ -18,6 +18,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ci_tunnel::runtime::causes::with_causes;
@@ -136,7 +137,13 @@ fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
     block_on(config.threads, async {
         let (mut shutdown, mut reload) = signal::install().context("signals")?;
-        let app = App::build(config, file, level).await?;
+        let app = tokio::select! {
+            app = App::build(config, file, level) => app?,
+            signal = shutdown.recv() => {
+                tracing::info!(signal, "asked to end before it served");
+                return Ok(());
+            }
+        };
         let (reloads, reload_requests) = mpsc::channel(1);
         let (first, asked) = oneshot::channel();
         let (second, forced) = oneshot::channel();
@@ -163,6 +170,9 @@ fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         result
     })?
 }
+
+/// Of a thread that reads or writes files, when all else has ended.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 async fn resolved(receiver: oneshot::Receiver<()>) {
     if receiver.await.is_err() {
@@ -261,5 +271,8 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
 
 fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = threads::runtime(threads).context("the runtime")?;
-    Ok(runtime.block_on(future))
+    let done = runtime.block_on(future);
+    // A file system that hangs may hold a thread for ever.
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(done)
 }

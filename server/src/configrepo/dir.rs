@@ -42,6 +42,16 @@ struct Found {
     files: Vec<Agent>,
     /// Directories that could not be read now. What was known below them stays in force.
     unreadable: Vec<(PathBuf, io::Error)>,
+    /// Directories that were read.
+    read: usize,
+}
+
+/// A directory on the way down from the root.
+struct Step<'a> {
+    path: &'a Path,
+    /// Without symlinks.
+    real: PathBuf,
+    above: Option<&'a Step<'a>>,
 }
 
 struct Agent {
@@ -54,8 +64,10 @@ struct Agent {
 
 /// A file that is missing for so long does not come back.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
-/// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
+/// Groups nest 20 deep at most in GitLab; the rest is room.
 const MAX_DEPTH: usize = 32;
+/// Directories that one look reads: whoever may put symlinks there could make it endless else.
+const MAX_DIRECTORIES: usize = 100_000;
 
 impl Directory {
     pub(super) fn open(path: PathBuf, realm: Realm, kept: Kept) -> Result<Self, Error> {
@@ -167,30 +179,45 @@ impl Found {
     fn look(&mut self, root: &Root) {
         match root.path.canonicalize() {
             // The root itself may be a symlink that is swapped.
-            Ok(real) => self.directory(
-                &Root {
-                    path: root.path.clone(),
-                    real,
-                },
-                &root.path,
-                MAX_DEPTH,
-            ),
+            Ok(real) => {
+                let top = Step {
+                    path: &root.path,
+                    real: real.clone(),
+                    above: None,
+                };
+                let path = root.path.clone();
+                self.directory(&Root { path, real }, &top, MAX_DEPTH);
+            }
             Err(error) => self.unreadable.push((root.path.clone(), error)),
+        }
+        if self.read > MAX_DIRECTORIES {
+            let many = format!(
+                "more than {MAX_DIRECTORIES} directories below it: are there symlinks in circles?"
+            );
+            self.unreadable
+                .push((root.path.clone(), io::Error::other(many)));
         }
     }
 
     /// A project has no projects below it, so what lies beside `.gitlab` is not looked at.
-    fn directory(&mut self, root: &Root, directory: &Path, depth: usize) {
-        let agents = directory.join(".gitlab/agents");
+    fn directory(&mut self, root: &Root, step: &Step<'_>, depth: usize) {
+        let agents = step.path.join(".gitlab/agents");
         if agents.is_dir() {
-            return self.project(root, directory, &agents);
+            return self.project(root, step.path, &agents);
         }
-        for entry in self.entries(directory) {
+        for entry in self.entries(step.path) {
             let name = entry.file_name();
             // `..data` and its like are how a mounted ConfigMap is swapped; its files are reached by their own names.
-            let skipped = name == ".git" || name.as_encoded_bytes().starts_with(b"..");
-            if depth > 0 && !skipped && is_directory_within(&entry, &root.real) {
-                self.directory(root, &entry.path(), depth - 1);
+            if depth == 0 || name == ".git" || name.as_encoded_bytes().starts_with(b"..") {
+                continue;
+            }
+            if let Some(real) = directory_within(&entry, step, &root.real) {
+                let below = Step {
+                    path: &entry.path(),
+                    real,
+                    above: Some(step),
+                };
+                self.directory(root, &below, depth - 1);
             }
         }
     }
@@ -229,6 +256,10 @@ impl Found {
 
     /// In the order of their names, so that it does not change from one look to the next.
     fn entries(&mut self, directory: &Path) -> Vec<DirEntry> {
+        self.read += 1;
+        if self.read > MAX_DIRECTORIES {
+            return Vec::new();
+        }
         let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
@@ -244,14 +275,18 @@ impl Found {
     }
 }
 
-/// Symlinks may lead anywhere below the root, but not out of it.
-fn is_directory_within(entry: &DirEntry, root: &Path) -> bool {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => entry
-            .path()
-            .canonicalize()
-            .is_ok_and(|real| real.is_dir() && real.starts_with(root)),
-        Ok(kind) => kind.is_dir(),
-        Err(_) => false,
+/// Where a directory really is. Symlinks may lead anywhere below the root, but neither out of it nor in a circle.
+fn directory_within(entry: &DirEntry, step: &Step<'_>, root: &Path) -> Option<PathBuf> {
+    let kind = entry.file_type().ok()?;
+    if !kind.is_symlink() {
+        return kind.is_dir().then(|| step.real.join(entry.file_name()));
+    }
+    let real = entry.path().canonicalize().ok()?;
+    (real.is_dir() && real.starts_with(root) && !step.is_below(&real)).then_some(real)
+}
+
+impl Step<'_> {
+    fn is_below(&self, real: &Path) -> bool {
+        self.real == real || self.above.is_some_and(|above| above.is_below(real))
     }
 }

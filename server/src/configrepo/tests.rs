@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -228,6 +228,15 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
     )
     .unwrap();
     symlink(root.path(), root.path().join("circle")).unwrap();
+    // Each way down could be gone in many orders.
+    for from in ["acme/one", "acme/two", "acme/three", "acme/four"] {
+        let from = root.path().join("..2026_01").join(from);
+        fs::create_dir_all(&from).unwrap();
+        for (at, to) in ["one", "two", "three", "four"].iter().enumerate() {
+            symlink(format!("../{to}"), from.join(format!("a{at}"))).unwrap();
+            symlink(format!("../{to}"), from.join(format!("b{at}"))).unwrap();
+        }
+    }
 
     let snapshot = read(&mut open(root.path()));
     assert_eq!(
@@ -248,4 +257,28 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
             .iter()
             .all(|agent| !agent.project.as_str().starts_with(".."))
     );
+}
+
+#[test]
+fn a_change_is_seen_though_size_and_time_are_what_they_were() {
+    let root = TempDir::new().unwrap();
+    write(root.path(), "acme/infra", "prod", GOOD);
+    let path = root
+        .path()
+        .join("acme/infra/.gitlab/agents/prod/config.yaml");
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let mut directory = open(root.path());
+    let before = read(&mut directory);
+    fs::write(&path, GOOD.replace("acme/app", "acme/abc")).unwrap();
+    file.set_modified(old).unwrap();
+    let after = read(&mut directory);
+    let revision = |snapshot: &Snapshot| {
+        agent(snapshot, "acme/infra", "prod")
+            .unwrap()
+            .revision
+            .clone()
+    };
+    assert_ne!(revision(&before), revision(&after));
 }
