@@ -102,6 +102,14 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
             }
         }
     }
+    for unread in snapshot.unread() {
+        report.healthy = false;
+        let (directory, problem) = (unread.directory.display(), &unread.problem);
+        writeln!(
+            report.out,
+            "FAILED  {directory}: {problem}: nobody has access to agents whose files are there"
+        )?;
+    }
     let mut files: Vec<_> = snapshot.iter().collect();
     files.sort_unstable_by_key(|rules| &rules.file);
     for rules in files {

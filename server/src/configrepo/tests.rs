@@ -42,9 +42,9 @@ fn read(directory: &mut Directory) -> Snapshot {
     snapshot(directory.read())
 }
 
-fn snapshot(agents: layer::Agents) -> Snapshot {
+fn snapshot(reading: layer::Reading) -> Snapshot {
     let layers = Layers::new(std::iter::once(None), Rules::default());
-    layers.layer(0).replace(agents);
+    layers.layer(0).replace(reading);
     layers.snapshot()
 }
 
@@ -201,11 +201,22 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
             .problem
             .is_some()
     );
+    // Of others it is not known whom their files keep out.
+    let other = Agent {
+        id: AgentId(1),
+        project: "acme/other".parse().unwrap(),
+        name: "prod".parse().unwrap(),
+    };
+    let own = json!({"provider": "local", "project": {"path": "acme/other"}});
+    let own = serde_json::from_value(own).unwrap();
+    assert!(decide(&own, &other, &snapshot.in_force(&other)).is_err());
+    assert_eq!(snapshot.hidden(&other).unwrap().directory, root);
     fs::rename(&away, &root).unwrap();
+    let snapshot = read(&mut directories);
+    assert!(decide(&own, &other, &snapshot.in_force(&other)).is_ok());
+    assert!(snapshot.hidden(&other).is_none());
     assert_eq!(
-        agent(&read(&mut directories), "acme/infra", "prod")
-            .unwrap()
-            .problem,
+        agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
     );
 }
