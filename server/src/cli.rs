@@ -11,6 +11,7 @@ pub mod kubeconfig;
 pub mod lint;
 mod output;
 pub mod selector;
+mod state_dir;
 #[cfg(test)]
 mod tests;
 
@@ -117,6 +118,12 @@ impl Cli {
             }
             config => config?,
         };
+        if !matches!(self.command, Command::Audit(_)) {
+            state_dir::check_owner(&config.state_dir)?;
+        }
+        if self.command.only_looks() {
+            state_dir::check_store(&config.state_dir)?;
+        }
         match self.command {
             Command::Serve => serve(config, self.config).map(|()| ExitCode::SUCCESS),
             Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
@@ -130,6 +137,18 @@ impl Cli {
             config.state_dir.clone_from(state_dir);
         }
         Ok(config)
+    }
+}
+
+impl Command {
+    /// Whether it has nothing to tell where nothing was ever registered.
+    fn only_looks(&self) -> bool {
+        match self {
+            Self::Agent(command) => !matches!(command, agent::Command::Create(_)),
+            Self::JobToken(command) => !matches!(command, job_token::Command::Issue(_)),
+            Self::Explain(_) | Self::Kubeconfig(_) => true,
+            Self::Serve | Self::Check(_) | Self::Audit(_) | Self::Completions { .. } => false,
+        }
     }
 }
 
