@@ -12,6 +12,7 @@ mod asks;
 mod config;
 mod flight;
 mod gitlab;
+mod inspect;
 mod lookup;
 mod recheck;
 mod shape;
@@ -35,6 +36,7 @@ use asks::Asks;
 pub use config::Config;
 use flight::Flights;
 use gitlab::{Failure, Gitlab};
+pub use inspect::inspect;
 pub(super) use shape::is_job_token;
 pub(super) use standing::Standing;
 
