@@ -165,7 +165,7 @@ impl Bound {
             Self::Concurrent => "requests at a time",
             Self::Bytes => "bytes a second",
             Self::Connections => "connections without a good credential",
-            Self::Rejected => "rejected credentials a second",
+            Self::Rejected => "rejected requests a second",
         }
     }
 }

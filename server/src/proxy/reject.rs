@@ -104,6 +104,18 @@ impl Reject {
         }
     }
 
+    /// Whether it is the request's own fault, whoever sent it.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Unauthenticated(error) => error.retry_after().is_none(),
+            Self::Malformed(_)
+            | Self::HeadTooLong { .. }
+            | Self::BodyTooLong { .. }
+            | Self::Unsigned(_) => true,
+            _ => false,
+        }
+    }
+
     /// The name in metrics and audit.
     pub fn label(&self) -> &'static str {
         self.form().label

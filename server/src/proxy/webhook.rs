@@ -61,7 +61,6 @@ impl Endpoint {
         if proof.token.is_none() && proof.hub.is_none() && proof.standard.is_none() {
             return Err(Reject::Unsigned(Error::Unsigned));
         }
-        client.may_show_credential()?;
         let _place = self
             .places
             .try_acquire()

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sources;
 use crate::audit::Line;
-use crate::audit::event::{Event, What};
+use crate::audit::event::{Event, Gap, What};
 use crate::audit::query::{Entry, Filter, Status, each};
 use crate::config::Config;
 
@@ -264,6 +264,14 @@ fn event(event: &Event) -> String {
                 others => format!("; and {others} others before"),
             };
             format!("an agent from {client} was refused: {message}{others}")
+        }
+        What::ClientRefused { client, gap } => {
+            let from =
+                client.map_or_else(|| "other addresses".to_owned(), |client| client.to_string());
+            let Gap { count, since, .. } = gap;
+            format!(
+                "{count} requests from {from} were refused since {since:.0}, without lines of their own"
+            )
         }
     };
     word_end(&text)

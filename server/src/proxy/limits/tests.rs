@@ -5,11 +5,13 @@ mod bytes;
 use std::sync::Arc;
 
 use ci_tunnel::config::value::ByteSize;
+use jiff::SignedDuration;
 use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::authn::tests::some_job;
 use crate::identity::JobIdentity;
+use crate::proxy::client::Client;
 
 const FREE: Limit = Limit {
     requests_per_second: 0,
@@ -222,4 +224,39 @@ async fn an_address_has_so_many_strangers_and_so_many_rejections() {
     addresses.check(address("2001:db8::9")).unwrap();
     limits.sweep();
     assert_eq!(addresses.remembered(), 2, "those with connections");
+    assert!(addresses.take_unsaid(SignedDuration::ZERO).is_empty());
+}
+
+#[tokio::test]
+async fn what_strangers_are_refused_is_said_a_few_times_and_then_counted() {
+    let limits = limits(&Config {
+        address: config::AddressLimit {
+            connections: 0,
+            rejected_per_second: 2,
+        },
+        ..config()
+    });
+    let address: std::net::SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let client = Client::new(address, &limits.addresses).unwrap();
+    // GitLab is away: not the fault of anybody here, so that nobody is slowed for it.
+    let said: Vec<_> = (0..5).map(|_| client.refused(false)).collect();
+    assert_eq!(said, [true, true, false, false, false]);
+    client.may_ask().unwrap();
+    assert!(client.refused(true) && client.refused(true));
+    client.may_ask().unwrap_err();
+    client.unheard();
+    let longer = SignedDuration::from_hours(1);
+    assert!(limits.addresses.take_unsaid(longer).is_empty());
+    drop(client);
+    limits.sweep();
+    let unsaid = limits.addresses.take_unsaid(SignedDuration::ZERO);
+    let counts: Vec<_> = unsaid
+        .iter()
+        .map(|(from, gap)| (*from, gap.count))
+        .collect();
+    assert_eq!(counts, [(address.ip(), 4)]);
+
+    let known = Client::new(address, &limits.addresses).unwrap();
+    known.authenticated();
+    assert!((0..9).all(|_| known.refused(true) && known.may_ask().is_ok()));
 }
