@@ -237,7 +237,7 @@ async fn strangers_do_not_fill_the_log() -> Result<()> {
     }
     // A window each begun second.
     let most = 20 * (begin.elapsed().as_secs() + 2);
-    rig.tunnel.server().signal(Signal::Term).await?;
+    rig.tunnel.server().signal(Signal::Term)?;
     let gap = |line: &Value| line["event"] == "client_refused";
     rig.tunnel.audited(|line| line["event"] == "stop").await?;
     let lines = rig.tunnel.audit_lines()?;

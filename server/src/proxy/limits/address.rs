@@ -227,7 +227,7 @@ impl Drop for Place {
 }
 
 /// Whoever has an IPv6 address has a whole network of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(in crate::proxy) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);
