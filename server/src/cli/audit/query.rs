@@ -15,6 +15,7 @@ use super::sources;
 use crate::audit::Line;
 use crate::audit::event::{Event, Gap, What};
 use crate::audit::query::{Entry, Filter, Status, each};
+use crate::cli::output::{printable, word};
 use crate::config::Config;
 
 /// Arguments of `audit query`.
@@ -274,17 +275,5 @@ fn event(event: &Event) -> String {
             )
         }
     };
-    word_end(&text)
-}
-
-/// A text that takes no other line, and moves no cursor.
-fn word_end(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(printable).collect()
-}
-
-/// The same, and no other word.
-fn word(text: &str) -> String {
-    let solid = |c: char| if c.is_whitespace() { '_' } else { c };
-    word_end(text).chars().map(solid).collect()
+    printable(&text)
 }
