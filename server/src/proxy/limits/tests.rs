@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::authn::TokenId;
 use crate::authn::tests::some_job;
 use crate::identity::JobIdentity;
 use crate::proxy::client::Client;
@@ -259,4 +260,33 @@ async fn what_strangers_are_refused_is_said_a_few_times_and_then_counted() {
     let known = Client::new(address, &limits.addresses).unwrap();
     known.authenticated();
     assert!((0..9).all(|_| known.refused(true) && known.may_ask().is_ok()));
+}
+
+#[tokio::test]
+async fn a_job_without_an_id_is_one_job_whatever_sessions_it_gets() {
+    let job = jobs(&[("acme/shop", "1")]).await.remove(0);
+    let identity = JobIdentity {
+        job_id: None,
+        ..JobIdentity::clone(&job.identity)
+    };
+    let job = with(&job, identity);
+    let session = |number: u64| {
+        let mut session = job.clone();
+        session.token = TokenId(format!("session-{number}"));
+        session.parents = vec![TokenId("key:1".to_owned()), job.token.clone()];
+        session.bound_agent = Some(AgentId(number));
+        session
+    };
+    let limits = limits(&Config {
+        job: at_a_time(2),
+        ..config()
+    });
+    let _first = limits.admit(&job, None).unwrap();
+    let _second = limits.admit(&session(1), None).unwrap();
+    assert_eq!(limits.admit(&session(2), None).unwrap_err().kind, Kind::Job);
+    // An ID token has its key for a parent, which many jobs share.
+    let mut other = job.clone();
+    other.token = TokenId("other".to_owned());
+    other.parents = vec![TokenId("key:1".to_owned())];
+    let _third = limits.admit(&other, None).unwrap();
 }
