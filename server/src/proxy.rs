@@ -187,17 +187,17 @@ impl Proxy {
     }
 
     fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
-        let label = reject.label();
+        let (label, in_full) = (reject.label(), reject.in_full());
         self.count(reject);
         if record.is_said() {
             tracing::info!(
                 request.id = record.request_id(),
                 reason = label,
                 code = reject.status().as_u16(),
-                "{reject}"
+                "{in_full}"
             );
         }
-        let message = Some(reject.to_string());
+        let message = Some(in_full);
         match reject {
             Reject::Cut(why) => record.cut(why.label, why.code(), message),
             _ => record.end(Ending::Refused(label.into()), message),

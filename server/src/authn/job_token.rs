@@ -25,6 +25,7 @@ use ci_tunnel::config::value::Secret;
 use tokio::time::timeout;
 
 use super::cache::Cache;
+use super::error::Reason;
 use super::revocations::Revocations;
 use super::{Authenticated, Error, JobCredential, TokenId, UNKNOWN_END, http, provider};
 use crate::access::{Authorize, Grant, Granted, Listed};
@@ -148,6 +149,9 @@ impl JobTokens {
                 standing: Some(Arc::clone(standing)),
             });
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            if used.len() == used.capacity() {
+                forget_unused(&mut used);
+            }
             used.insert(key, Arc::downgrade(&who));
             who
         })
@@ -264,9 +268,15 @@ impl JobTokens {
     fn unavailable(&self, reason: String) -> Error {
         Error::Unavailable {
             provider: self.provider.clone(),
-            reason,
+            reason: Reason(reason),
         }
     }
+}
+
+/// Leaves room for as many as there are, so that it costs little by the token.
+fn forget_unused<T>(used: &mut HashMap<[u8; 32], Weak<T>>) {
+    used.retain(|_, who| who.strong_count() > 0);
+    used.reserve(used.len());
 }
 
 /// For all that GitLab is asked about one token.
@@ -275,3 +285,26 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const MAX_KNOWN: usize = 10_000;
 /// So many refusals are, some bytes each.
 const MAX_REFUSED: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_nothing_uses_are_forgotten_as_others_come() {
+        let mut used = HashMap::new();
+        let held: Vec<_> = (0..100_u64).map(Arc::new).collect();
+        let holders = held.iter().cloned().chain((100..100_000).map(Arc::new));
+        for who in holders {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&who.to_be_bytes());
+            if used.len() == used.capacity() {
+                forget_unused(&mut used);
+            }
+            used.insert(key, Arc::downgrade(&who));
+        }
+        assert!((100..1000).contains(&used.len()), "{}", used.len());
+        let alive = used.values().filter(|who| who.upgrade().is_some()).count();
+        assert_eq!(alive, held.len());
+    }
+}

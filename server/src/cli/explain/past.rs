@@ -101,7 +101,7 @@ impl Past {
             (Then::Denied { message }, Err(denied))
                 if !self.asked_to_be_another()
                     && message
-                        != Reject::denied(&now.explanation.agent, denied.clone()).to_string() =>
+                        != Reject::denied(&now.explanation.agent, denied.clone()).in_full() =>
             {
                 differences.push("it is denied for another reason now".to_owned());
             }
