@@ -16,9 +16,10 @@ mod lookup;
 mod recheck;
 mod shape;
 mod standing;
+mod used;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ci_tunnel::config::value::Secret;
@@ -38,6 +39,7 @@ use flight::Flights;
 use gitlab::{Failure, Gitlab};
 pub(super) use shape::is_job_token;
 pub(super) use standing::Standing;
+use used::Used;
 
 /// Judges the job tokens of one GitLab.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ pub(super) struct JobTokens {
     known: Cache<Arc<Standing>>,
     refused: Cache<(Instant, Error)>,
     /// Of every token that requests were begun with, whoever holds it still.
-    used: Mutex<HashMap<[u8; 32], Weak<Authenticated>>>,
+    used: Used<Authenticated>,
 }
 
 impl JobTokens {
@@ -83,7 +85,7 @@ impl JobTokens {
             flights: Flights::default(),
             known: Cache::new(MAX_KNOWN),
             refused: Cache::new(MAX_REFUSED),
-            used: Mutex::default(),
+            used: Used::default(),
             config,
         })))
     }
@@ -116,10 +118,8 @@ impl JobTokens {
 
     /// What is known of a token. That of running requests is, even if the cache has forgotten it.
     fn standing(&self, key: &[u8; 32]) -> Option<Arc<Standing>> {
-        self.known.get(key).or_else(|| {
-            let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.get(key)?.upgrade()?.standing.clone()
-        })
+        let known = self.known.get(key);
+        known.or_else(|| self.used.get(key)?.standing.clone())
     }
 
     fn fresh(&self, key: &[u8; 32], age: Duration) -> Option<Arc<Standing>> {
@@ -148,11 +148,7 @@ impl JobTokens {
                 revocations: Arc::clone(&self.revocations),
                 standing: Some(Arc::clone(standing)),
             });
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            if used.len() == used.capacity() {
-                forget_unused(&mut used);
-            }
-            used.insert(key, Arc::downgrade(&who));
+            self.used.insert(key, &who);
             who
         })
     }
@@ -273,38 +269,9 @@ impl JobTokens {
     }
 }
 
-/// Leaves room for as many as there are, so that it costs little by the token.
-fn forget_unused<T>(used: &mut HashMap<[u8; 32], Weak<T>>) {
-    used.retain(|_, who| who.strong_count() > 0);
-    used.reserve(used.len());
-}
-
 /// For all that GitLab is asked about one token.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// So many good tokens are remembered, some KiB each.
 const MAX_KNOWN: usize = 10_000;
 /// So many refusals are, some bytes each.
 const MAX_REFUSED: usize = 100_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_that_nothing_uses_are_forgotten_as_others_come() {
-        let mut used = HashMap::new();
-        let held: Vec<_> = (0..100_u64).map(Arc::new).collect();
-        let holders = held.iter().cloned().chain((100..100_000).map(Arc::new));
-        for who in holders {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&who.to_be_bytes());
-            if used.len() == used.capacity() {
-                forget_unused(&mut used);
-            }
-            used.insert(key, Arc::downgrade(&who));
-        }
-        assert!((100..1000).contains(&used.len()), "{}", used.len());
-        let alive = used.values().filter(|who| who.upgrade().is_some()).count();
-        assert_eq!(alive, held.len());
-    }
-}
