@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::access::{AccessAs, Permit};
 use crate::agents::directory::Directory;
 use crate::audit::{Audit, Ending, Record};
-use crate::authn::{self, Authenticator, Credential};
+use crate::authn::{self, Authenticator, Credential, TokenId};
 use crate::configrepo::Snapshot;
 use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
@@ -149,7 +149,8 @@ impl Proxy {
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
         let who = self.authenticator.authenticate(&credential).await?;
         client.authenticated();
-        record.job(&who.identity, who.token.as_str());
+        let parents = who.parents.iter().map(TokenId::as_str);
+        record.job(&who.identity, who.token.as_str(), parents);
         let asked = request::asked_identity(request.headers())?;
         let (permitted, identity) = self.permit(&credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::line::AgentFields;
+use super::line::{AgentFields, Issued};
 
 /// One such line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub enum What {
         token: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         project: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        issued: Vec<Issued>,
         /// Of the process.
         uid: u32,
         /// As its environment says.

@@ -10,7 +10,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
-use super::line::{Ending, KubernetesRef, Line};
+use super::line::{Ending, Issued, KubernetesRef, Line};
 use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
@@ -53,6 +53,8 @@ impl Record {
                 agent: None,
                 job: None,
                 token: None,
+                parents: Vec::new(),
+                issued: Vec::new(),
                 method: String::new(),
                 path: String::new(),
                 verb: None,
@@ -110,9 +112,21 @@ impl Record {
         line.name = cut(&attributes.name);
     }
 
-    pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
+    /// Whose request it is, by which credential, and with which that was got.
+    pub fn job<'a>(
+        &mut self,
+        job: &Arc<JobIdentity>,
+        token: &str,
+        parents: impl Iterator<Item = &'a str>,
+    ) {
         self.line.job = Some(Arc::clone(job));
         self.line.token = Some(token.to_owned());
+        self.line.parents = parents.map(str::to_owned).collect();
+    }
+
+    /// Which credentials the job was given.
+    pub fn issued(&mut self, issued: Vec<Issued>) {
+        self.line.issued = issued;
     }
 
     /// Which agent is asked for, and by which version of its configuration it is decided.

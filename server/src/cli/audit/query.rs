@@ -236,6 +236,7 @@ fn event(event: &Event) -> String {
             agent,
             token,
             project,
+            issued,
             uid,
             user,
         } => {
@@ -244,7 +245,9 @@ fn event(event: &Event) -> String {
                 token.as_deref(),
                 project.as_deref(),
             ];
-            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            let issued = issued.iter();
+            let issued = issued.flat_map(|issued| [issued.agent.name.as_str(), &issued.token]);
+            let parts: Vec<_> = parts.into_iter().flatten().chain(issued).collect();
             let user = user.as_deref().unwrap_or("somebody");
             format!("{command} {} by {user} (uid {uid})", parts.join(" "))
         }

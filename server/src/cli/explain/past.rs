@@ -55,8 +55,10 @@ impl Past {
         self.line.job.as_deref().cloned()
     }
 
-    pub(super) fn token(&self) -> Option<&str> {
-        self.line.token.as_deref()
+    /// The ids of its credential and of those that this was got with.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        let parents = self.line.parents.iter().map(String::as_str);
+        self.line.token.as_deref().into_iter().chain(parents)
     }
 
     /// What there is to say of a request that is of no known job.

@@ -1,8 +1,8 @@
 //! Keys, issuers and audiences that are others than they seem.
 
-use ci_tunnel::runtime::causes::with_causes;
 use super::super::signer::encode;
 use super::*;
+use ci_tunnel::runtime::causes::with_causes;
 
 #[tokio::test]
 async fn shared_secrets_can_not_even_be_configured() {
