@@ -14,6 +14,7 @@ use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::Readiness;
 use ci_tunnel::runtime::telemetry::LogLevel;
 use ci_tunnel::transport::tls::ServerIdentity;
+use jiff::SignedDuration;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -25,8 +26,8 @@ use crate::config::Config;
 use crate::configrepo;
 use crate::kubeconfig::Cluster;
 use crate::metrics::Metrics;
-use crate::proxy::front;
 use crate::proxy::live::Live;
+use crate::proxy::{front, strangers};
 use crate::store::Store;
 use follow::Follow;
 use parts::{Parts, Sockets};
@@ -160,6 +161,7 @@ impl App {
             head_timeout: config.timeouts.request_head,
             idle_timeout: config.timeouts.idle_connection,
         };
+        let addresses = proxy.limits.addresses.clone();
         tokio::spawn(front::serve(tcp, security, bounds, proxy, self.watcher));
         self.addresses.announce();
 
@@ -169,6 +171,7 @@ impl App {
         let _ = end_agents.send(());
         let _ = tokio::time::timeout(LAST_WORDS, agents).await;
         background.shutdown().await;
+        strangers::tell(&addresses, &parts.audit, SignedDuration::ZERO);
         parts.store.close().await;
         let audit = tokio::task::spawn_blocking(|| self.audit_writer.finish());
         audit.await.context("the audit log")

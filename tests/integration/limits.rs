@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ci_tunnel_tests::client::{Http, Raw, empty, full};
 use ci_tunnel_tests::deadline::{within, within_time};
+use ci_tunnel_tests::process::Signal;
 use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -215,6 +216,47 @@ async fn an_address_that_tries_credentials_is_slowed_and_its_good_clients_are_no
         Ok::<_, anyhow::Error>(())
     };
     within("a good credential from the same address", good).await?
+}
+
+#[tokio::test]
+async fn strangers_do_not_fill_the_log() -> Result<()> {
+    const SENT: u64 = 400;
+    let rig = Rig::with("limits: { address: { rejected_per_second: 20 } }", "").await?;
+    let mut stranger = rig.client_as(Http::One, "")?.connect().await?;
+    let long = Method::from_bytes(&[b'A'; 10_000])?;
+    let begin = Instant::now();
+    for number in 0..SENT {
+        let method = if number == 0 {
+            long.clone()
+        } else {
+            Method::GET
+        };
+        let request = stranger.request(method, "/small");
+        let answer = stranger.whole(request.body(empty())?).await?;
+        ensure!([401, 429].contains(&answer.status().as_u16()), "{answer:?}");
+    }
+    // A window each begun second.
+    let most = 20 * (begin.elapsed().as_secs() + 2);
+    rig.tunnel.server().signal(Signal::Term)?;
+    let gap = |line: &Value| line["event"] == "client_refused";
+    rig.tunnel.audited(|line| line["event"] == "stop").await?;
+    let lines = rig.tunnel.audit_lines()?;
+    let own: Vec<_> = lines
+        .iter()
+        .filter(|line| line["path"] == "/small")
+        .collect();
+    let count = |line: &Value| line["count"].as_u64().unwrap_or_default();
+    let unsaid: u64 = lines.iter().filter(|line| gap(line)).map(count).sum();
+    ensure!(own.len() as u64 <= most, "{} lines", own.len());
+    assert_eq!(own.len() as u64 + unsaid, SENT, "each is counted");
+    let told = lines
+        .iter()
+        .find(|line| gap(line))
+        .context("a line of them")?;
+    assert_eq!(told["client"], "127.0.0.1");
+    let longest = own.iter().map(|line| line.to_string().len()).max();
+    ensure!(longest < Some(10_000), "texts are cut: {longest:?}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -38,6 +38,12 @@ impl Authenticated {
         }
     }
 
+    /// The credential that the job had first: of a session credential, that it was got with.
+    pub fn origin(&self) -> &TokenId {
+        let parent = self.bound_agent.and(self.parents.last());
+        parent.unwrap_or(&self.token)
+    }
+
     /// Whether a CI system goes on telling what becomes of it.
     pub fn is_told_of(&self) -> bool {
         self.standing.is_some()

@@ -103,7 +103,13 @@ async fn an_outage_cuts_nothing_and_is_no_401() -> Result<()> {
     let setup = Setup::start(json!({"cache": "1s", "recheck": "1s"})).await?;
     let token = setup.jobs.start(job(json!({})));
     let mut watch = setup.watch(&token).await?;
-    for mode in [Mode::Status(500), Mode::Status(429), Mode::Garbage("{")] {
+    for mode in [
+        Mode::Status(500),
+        Mode::Status(429),
+        Mode::Status(404),
+        Mode::Page(403),
+        Mode::Garbage("{"),
+    ] {
         setup.gitlab.set_mode(mode.clone());
         let fresh = setup.jobs.start(job(json!({})));
         let answer = setup.get(&fresh).await?;
