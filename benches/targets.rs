@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::client::Target;
 use crate::origin::Origin;
@@ -25,7 +25,15 @@ impl Targets {
         let origin = Origin::start().await?;
         let mut peers = Vec::new();
         for peer in &plan.peers {
-            peers.push(peer.start(&plan.programs, &origin).await?);
+            // A second time, since another program may have taken one of its ports.
+            let started = match peer.start(&plan.programs, &origin).await {
+                Err(error) => {
+                    eprintln!("{} once more: {error:#}", peer.name());
+                    peer.start(&plan.programs, &origin).await
+                }
+                started => started,
+            };
+            peers.push(started.with_context(|| peer.name())?);
         }
         Ok(Self {
             direct: Arc::new(origin.target()?),

@@ -33,9 +33,13 @@ impl Page {
     pub fn new(run: Run) -> Result<Self> {
         let mut sections = Vec::new();
         for view in VIEWS {
-            if let Some(table) = Table::of(&view, &run.figures) {
+            if let Some(table) = Table::of(view, &run.figures) {
                 let svg = plot::svg(view.title, &table)?;
-                sections.push(Section { view, table, svg });
+                sections.push(Section {
+                    view: *view,
+                    table,
+                    svg,
+                });
             }
         }
         let verdicts = BARS.iter().map(|bar| bar.judge(&run.figures)).collect();

@@ -27,7 +27,7 @@ pub struct Cell {
     pub ahead: bool,
 }
 
-/// Whom others are compared with.
+/// Whom others are compared with; also the beginning of the names of tunnels with other settings.
 const OURS: &str = "tunnel";
 const DIRECT: &str = "direct";
 
@@ -47,7 +47,7 @@ impl Table {
         let cell = |target: &str, case: &str| {
             let figure = find(target, case)?;
             let ours = find(OURS, case).map(|ours| ours.median());
-            let peer = target != DIRECT && target != OURS;
+            let peer = target != DIRECT && !target.starts_with(OURS);
             let median = figure.median();
             Some(Cell {
                 median,

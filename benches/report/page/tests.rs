@@ -44,7 +44,7 @@ fn writes_between_the_marks_of_a_document_again_and_again() {
     assert!(
         first.starts_with("before\n") && first.ends_with("after\n") && !first.contains("earlier")
     );
-    assert!(first.contains("* Bulk, MB/s: rathole (down_x1)"), "{first}");
+    assert!(first.contains("* Bulk: MB/s: rathole (down_x1)"), "{first}");
     assert!(first.contains("(benchmarks/bulk-speed.svg)"), "{first}");
     assert!(directory.path().join("benchmarks/bulk-speed.svg").exists());
 }
