@@ -26,20 +26,28 @@ pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
     let counts: &[usize] = plan.pick(&[0, 4, 64], &[0, 1, 4, 64, 1000]);
     for peer in &plan.peers {
         let mut quiet = None;
+        let mut too_many = None;
         for &count in counts {
             let case = format!("n{count}");
+            if let Some(fewer) = too_many {
+                let why = format!("not tried, since {fewer} are too many");
+                report.lose([stalled::NAME, &case, peer.name()], &why);
+                continue;
+            }
             let outcome = probe_beside(*peer, plan, count).await;
             let Some(seen) = report.got(stalled::NAME, &case, peer.name(), outcome)? else {
                 // As many as there are: no probe got through.
                 let mut row = report.row(stalled::NAME, &case, peer.name());
                 row.add("failures", stalled::PROBES.connections as f64, "requests");
-                break;
+                too_many = Some(count);
+                continue;
             };
             let p99 = seen.probes.quantile(0.99);
             let mut row = report.row(stalled::NAME, &case, peer.name());
             row.count_failures(seen.probes.failures);
             if seen.probes.failures > 0 {
-                break;
+                too_many = Some(count);
+                continue;
             }
             row.add("p50", seen.probes.quantile(0.5), "ms");
             row.add("p99", p99, "ms");
