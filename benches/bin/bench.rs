@@ -50,6 +50,7 @@ async fn main() -> Result<()> {
     if !arguments.no_build {
         build()?;
     }
+    let begin = Instant::now();
     let environment = environment::describe(&affinity::pin(arguments.processors)?);
     println!("{environment:#}");
     let plan = plan(&arguments)?;
@@ -62,7 +63,8 @@ async fn main() -> Result<()> {
         signal = stopped() => bail!("stopped by {}", signal?),
     }
     report.print();
-    println!("load average at the end: {}", environment::load());
+    let (load, took) = (environment::load(), begin.elapsed().as_secs());
+    println!("took {took} s; load average at the end: {load}");
     let (figures, lost) = report.into_parts();
     let run = Run {
         time: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
