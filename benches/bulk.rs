@@ -48,7 +48,7 @@ pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
             let mut direct = None;
             for target in targets.in_turn() {
                 let sample = run(&target, direction, streams, size).await;
-                let Some(sample) = report.got(NAME, name, &target, sample)? else {
+                let Some(sample) = report.got(NAME, name, target.name, sample)? else {
                     continue;
                 };
                 record(name, &target, &sample, report);

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -35,7 +36,6 @@ pub struct Target {
     pub origin: Pid,
     /// Those between client and origin.
     pub processes: Vec<(&'static str, Pid)>,
-    peer: bool,
     dial: Dial,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
@@ -83,9 +83,8 @@ impl Target {
             name,
             origin,
             processes: Vec::new(),
-            peer: false,
-            http1: pki::client_config(ca_pem, &["http/1.1"])?,
-            http2: pki::client_config(ca_pem, &["h2"])?,
+            http1: tls(ca_pem, "http/1.1")?,
+            http2: tls(ca_pem, "h2")?,
             host: HeaderValue::from_str(&dial.end().to_string())?,
             dial,
             authorization,
@@ -95,17 +94,6 @@ impl Target {
     #[must_use]
     pub fn with_processes(mut self, processes: Vec<(&'static str, Pid)>) -> Self {
         self.processes = processes;
-        self
-    }
-
-    /// Neither ours nor the direct way: what goes wrong there is a result, not an end.
-    pub const fn is_peer(&self) -> bool {
-        self.peer
-    }
-
-    #[must_use]
-    pub const fn of_a_peer(mut self) -> Self {
-        self.peer = true;
         self
     }
 
@@ -186,6 +174,13 @@ impl Dial {
             Self::Straight(end) | Self::Connect { to: end, .. } => *end,
         }
     }
+}
+
+/// Without resumption: each kubectl is a new process, which remembers no session.
+fn tls(ca_pem: &str, alpn: &str) -> Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::clone(&*pki::client_config(ca_pem, &[alpn])?);
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpStream> {

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+pub mod affinity;
 pub mod client;
 pub mod environment;
 pub mod origin;
@@ -16,5 +17,7 @@ pub mod workload;
 
 // The workloads.
 pub mod bulk;
+pub mod fresh;
+pub mod isolation;
 pub mod small;
 pub mod stalled;

@@ -85,6 +85,13 @@ impl Peer {
         }
     }
 
+    /// Whether this is the name of one.
+    pub fn is_name(name: &str) -> bool {
+        Self::value_variants()
+            .iter()
+            .any(|peer| peer.name() == name)
+    }
+
     /// The name under which its programs are built.
     pub const fn project(self) -> &'static str {
         match self {
@@ -148,7 +155,7 @@ impl Peer {
             .collect::<Result<_>>()?;
         let target = origin.forwarded(self.name(), setup.dial, pids)?;
         let running = Running {
-            target: Arc::new(target.of_a_peer()),
+            target: Arc::new(target),
             processes: [server, agent],
             _directory: directory,
         };

@@ -1,11 +1,19 @@
 //! Figures of several rounds, told as medians: lines for people and programs, and a file.
 
+pub mod bars;
 mod file;
+mod html;
+mod page;
+pub mod plot;
+pub mod table;
+mod view;
 
 use anyhow::{Context as _, Result};
 
-pub use self::file::{Figure, Lost, Run};
-use crate::client::Target;
+pub use self::file::{Described, Figure, Lost, Run};
+pub use self::page::Page;
+pub use self::view::{Better, VIEWS, View};
+use crate::peers::Peer;
 
 /// What was measured so far.
 #[derive(Debug, Default)]
@@ -35,16 +43,16 @@ impl Report {
         &mut self,
         workload: &str,
         case: &str,
-        target: &Target,
+        target: &str,
         outcome: Result<T>,
     ) -> Result<Option<T>> {
         match outcome {
             Ok(sample) => Ok(Some(sample)),
-            Err(error) if target.is_peer() => {
-                self.lose([workload, case, target.name], &format!("{error:#}"));
+            Err(error) if Peer::is_name(target) => {
+                self.lose([workload, case, target], &format!("{error:#}"));
                 Ok(None)
             }
-            Err(error) => Err(error).with_context(|| format!("{workload} {case} {}", target.name)),
+            Err(error) => Err(error).with_context(|| format!("{workload} {case} {target}")),
         }
     }
 

@@ -74,7 +74,7 @@ pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
             let mut direct = None;
             for target in targets.in_turn() {
                 let sample = run(&target, *load, plan.times()).await;
-                let Some(sample) = report.got(NAME, load.name, &target, sample)? else {
+                let Some(sample) = report.got(NAME, load.name, target.name, sample)? else {
                     continue;
                 };
                 record(load.name, &target, &sample, report);

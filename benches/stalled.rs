@@ -19,13 +19,15 @@ use crate::tunnel::Tunnel;
 use crate::usage::Cpu;
 
 /// A client that reads no further.
-struct Stalled {
+#[derive(Debug)]
+pub struct Stalled {
     _connection: Connection,
     _response: Response<Incoming>,
 }
 
+pub const NAME: &str = "stalled";
 /// Small GETs meanwhile.
-const PROBES: Load = Load {
+pub const PROBES: Load = Load {
     name: "stalled",
     http: Http::One,
     connections: 4,
@@ -51,7 +53,7 @@ pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
         settle(&tunnel.target).await?;
         let sample = small::run(&tunnel.target, PROBES, plan.times()).await?;
         let name = format!("n{count}");
-        let mut row = report.row("stalled", &name, tunnel.target.name);
+        let mut row = report.row(NAME, &name, tunnel.target.name);
         row.add("p50", sample.quantile(0.5), "ms");
         row.add("p99", sample.quantile(0.99), "ms");
         row.count_failures(sample.failures);
@@ -66,7 +68,7 @@ pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn stall(target: &Arc<Target>) -> Result<Stalled> {
+pub async fn stall(target: &Arc<Target>) -> Result<Stalled> {
     let ask = target.ask(Http::One, Method::GET, "/bytes?n=1073741824")?;
     let mut connection = target.connect(Http::One).await?;
     let response = connection.send(target, &ask, Payload::empty()).await?;
@@ -77,7 +79,7 @@ async fn stall(target: &Arc<Target>) -> Result<Stalled> {
 }
 
 /// Waits until nobody has anything to do any more.
-async fn settle(target: &Target) -> Result<()> {
+pub async fn settle(target: &Target) -> Result<()> {
     let used = || Ok::<_, anyhow::Error>(Cpu::now(target)?.total());
     let mut before = used()?;
     for _ in 0..PATIENCE {

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::plan::Plan;
 use crate::report::Report;
-use crate::{bulk, small, stalled};
+use crate::{bulk, fresh, isolation, small, stalled};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
@@ -15,6 +15,10 @@ pub enum Workload {
     Bulk,
     /// W3: small GETs beside stalled readers
     Stalled,
+    /// W3 of the peers
+    Isolation,
+    /// W9: a new connection for each request
+    Fresh,
 }
 
 impl Workload {
@@ -23,6 +27,8 @@ impl Workload {
             Self::Small => small::bench(plan, report).await,
             Self::Bulk => bulk::bench(plan, report).await,
             Self::Stalled => stalled::bench(plan, report).await,
+            Self::Isolation => isolation::bench(plan, report).await,
+            Self::Fresh => fresh::bench(plan, report).await,
         }
     }
 }

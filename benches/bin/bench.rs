@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use ci_tunnel_benches::environment;
 use ci_tunnel_benches::peers::{Peer, Programs};
 use ci_tunnel_benches::plan::{Length, Plan};
-use ci_tunnel_benches::report::{Report, Run};
+use ci_tunnel_benches::report::{Described, Page, Report, Run};
 use ci_tunnel_benches::workload::Workload;
+use ci_tunnel_benches::{affinity, environment};
 use clap::{Parser, ValueEnum as _};
 
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ struct Arguments {
     /// Measure no peer
     #[arg(long)]
     no_peers: bool,
+    /// How many processors all processes share
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    processors: usize,
     /// Measure what lies beside this program, without building it first
     #[arg(long)]
     no_build: bool,
@@ -46,10 +49,12 @@ async fn main() -> Result<()> {
     if !arguments.no_build {
         build()?;
     }
-    let environment = environment::describe();
+    let environment = environment::describe(&affinity::pin(arguments.processors)?);
     println!("{environment:#}");
+    let plan = plan(&arguments)?;
+    let peers = describe(&plan);
     let mut report = Report::default();
-    measure(&arguments, &mut report).await?;
+    measure(&arguments.workloads, &plan, &mut report).await?;
     report.print();
     println!("load average at the end: {}", environment::load());
     let (figures, lost) = report.into_parts();
@@ -57,14 +62,15 @@ async fn main() -> Result<()> {
         time: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         environment,
+        peers,
         figures,
         lost,
     };
     println!("written: {}", write(&run)?.display());
+    let failures = run.lost.iter().filter(|lost| lost.is_failure()).count();
     ensure!(
-        run.lost.is_empty(),
-        "{} measurements failed: see LOST above",
-        run.lost.len()
+        failures == 0,
+        "{failures} measurements failed: see LOST above"
     );
     Ok(())
 }
@@ -87,18 +93,17 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
-    let plan = plan(arguments)?;
-    let wanted = if arguments.workloads.is_empty() {
-        Workload::value_variants()
-    } else {
-        &arguments.workloads
+/// All workloads if none is named.
+async fn measure(named: &[Workload], plan: &Plan, report: &mut Report) -> Result<()> {
+    let wanted = match named {
+        [] => Workload::value_variants(),
+        _ => named,
     };
     for workload in wanted {
         let begin = Instant::now();
         eprintln!("{workload:?}, load average {}", environment::load());
         workload
-            .run(&plan, report)
+            .run(plan, report)
             .await
             .with_context(|| format!("{workload:?}"))?;
         let took = Duration::from_secs(begin.elapsed().as_secs());
@@ -134,10 +139,26 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     })
 }
 
+fn describe(plan: &Plan) -> Vec<Described> {
+    let known = Peer::value_variants().iter();
+    let described = known.map(|peer| Described {
+        name: peer.name().to_owned(),
+        version: plan
+            .programs
+            .of(peer.project())
+            .map(|program| program.version.clone()),
+        carrier: peer.carrier().to_owned(),
+        less: peer.less().to_owned(),
+    });
+    described.collect()
+}
+
+/// The figures, and a page of them.
 fn write(run: &Run) -> Result<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     std::fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{}.json", run.time));
     run.write(&path)?;
+    std::fs::write(path.with_extension("html"), Page::new(run.clone())?.html())?;
     Ok(path)
 }

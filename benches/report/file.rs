@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::peers::Peer;
+
 /// What one run of the program measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
@@ -14,9 +16,20 @@ pub struct Run {
     /// What was typed.
     pub command: String,
     pub environment: Value,
+    pub peers: Vec<Described>,
     pub figures: Vec<Figure>,
     /// What could not be measured, or failed in part.
     pub lost: Vec<Lost>,
+}
+
+/// A peer, for readers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Described {
+    pub name: String,
+    /// `None`: it is not built here.
+    pub version: Option<String>,
+    pub carrier: String,
+    pub less: String,
 }
 
 /// One measure of one target in one case, a value a round.
@@ -45,9 +58,35 @@ impl Run {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
+    /// Both, where a workload of `later` takes the place of the same workload.
+    #[must_use]
+    pub fn joined(mut self, later: Self) -> Self {
+        let again = |workload: &str| {
+            later
+                .figures
+                .iter()
+                .any(|figure| figure.workload == workload)
+        };
+        self.figures.retain(|figure| !again(&figure.workload));
+        self.lost.retain(|lost| !again(&lost.workload));
+        self.figures.extend(later.figures);
+        self.lost.extend(later.lost);
+        Self {
+            command: format!("{}` and `bench {}", self.command, later.command),
+            ..self
+        }
+    }
+
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(path, text).with_context(|| path.display().to_string())
+    }
+}
+
+impl Lost {
+    /// A peer that fails is a result; anything else that fails is a failure of the run.
+    pub fn is_failure(&self) -> bool {
+        !Peer::is_name(&self.target)
     }
 }
 
