@@ -191,6 +191,10 @@ impl Carrying {
 
     /// Until there is something to do. While packets are on their way that is after a moment, since to wake for each of
     /// them would cost more than to carry it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread is its own, and time is what it waits for"
+    )]
     fn wait(&self) {
         match self.waiting.peek() {
             Some(Reverse((at, ..))) => {

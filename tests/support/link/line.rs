@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 /// What one direction of a link is like. By default it is perfect.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Conditions {
     /// How long each packet is on its way.
     pub delay: Duration,
@@ -77,7 +77,7 @@ impl Conditions {
     pub fn mirrored(&self) -> Self {
         Self {
             seed: !self.seed,
-            ..self.clone()
+            ..*self
         }
     }
 }
@@ -85,7 +85,7 @@ impl Conditions {
 impl Line {
     pub fn new(conditions: &Conditions) -> Self {
         Self {
-            conditions: conditions.clone(),
+            conditions: *conditions,
             random: StdRng::seed_from_u64(conditions.seed),
             free: Duration::ZERO,
             latest: Duration::ZERO,
@@ -97,7 +97,7 @@ impl Line {
         if conditions.seed != self.conditions.seed {
             self.random = StdRng::seed_from_u64(conditions.seed);
         }
-        self.conditions = conditions.clone();
+        self.conditions = *conditions;
     }
 
     /// Takes a packet of so many bytes.

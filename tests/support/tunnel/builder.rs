@@ -1,5 +1,7 @@
 //! Starts a tunnel: files, registration, server, agents, until all agents are connected.
 
+mod told;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
@@ -7,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use self::told::Told;
 use super::files::{self, Programs};
 use super::{Account, Addresses, Program, Tunnel};
 use crate::cluster::Cluster;
@@ -35,13 +38,6 @@ enum Upstream<'a> {
     Cluster(&'a Cluster),
     Kubeconfig(PathBuf),
     ServiceAccount(&'a Cluster, PathBuf),
-}
-
-/// How an agent is told of its API server.
-#[derive(Debug)]
-struct Told {
-    upstream: Value,
-    environment: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -142,7 +138,7 @@ impl<'a> Builder<'a> {
         for (name, config) in &self.agents {
             files::replace(&files::config_file(&folder, name)?, config)?;
         }
-        let agents_ip = self.agents_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let agents_ip = self.agents_ip.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into());
         files::server_yaml(&folder, agents_ip, [0; 3], &self.server_yaml)?;
         let (server, addresses) = start_server(&programs, &folder, &logs).await?;
         let ports = [addresses.kubernetes_api, addresses.agents, addresses.ops];
@@ -204,34 +200,6 @@ impl<'a> Builder<'a> {
                 Told::service_account(cluster, directory)
             }
         }
-    }
-}
-
-impl Told {
-    /// `env`, which starts the agent, takes a command behind the variables.
-    fn through(mut self, command: &[String]) -> Self {
-        self.environment.extend_from_slice(command);
-        self
-    }
-
-    fn kubeconfig(file: &Path) -> Self {
-        Self {
-            upstream: json!({"kubeconfig": file}),
-            environment: Vec::new(),
-        }
-    }
-
-    fn service_account(cluster: &Cluster, directory: &Path) -> Result<Self> {
-        let url = cluster.api_url();
-        let address = url.trim_start_matches("https://").rsplit_once(':');
-        let (host, port) = address.context("an API server without a port")?;
-        Ok(Self {
-            upstream: json!({"service_account_dir": directory}),
-            environment: vec![
-                format!("KUBERNETES_SERVICE_HOST={host}"),
-                format!("KUBERNETES_SERVICE_PORT={port}"),
-            ],
-        })
     }
 }
 

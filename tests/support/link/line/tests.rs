@@ -61,7 +61,7 @@ fn a_seed_loses_the_same_packets_whatever_else_happens() {
     let slow = Conditions {
         delay: MILLISECOND,
         rate: Some(1_000_000_000),
-        ..lossy.clone()
+        ..lossy
     };
     let lost =
         |fates: Vec<Fate>| -> Vec<bool> { fates.iter().map(|fate| *fate == Fate::Lost).collect() };
