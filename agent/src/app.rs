@@ -10,6 +10,7 @@ use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
 use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::{Condition, Readiness};
 use ci_tunnel::runtime::signal::Shutdown;
+use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
 use ci_tunnel::transport::tls;
 use prometheus_client::registry::Registry;
@@ -47,6 +48,7 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let listener = config.ops.map(ops::bind).transpose()?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    tasks::register(&mut registry, "ci_tunnel_agent");
     // Read again for each connection; one that can not be read now is most likely a mistake in the configuration.
     config.token.read().context("token")?;
     let server = server(&config)?;

@@ -12,6 +12,7 @@ use anyhow::Context;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::Readiness;
+use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
 use ci_tunnel::transport::tls::ServerIdentity;
 use jiff::SignedDuration;
@@ -68,6 +69,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let mut metrics_registry = MetricsRegistry::default();
         let metrics = Metrics::new(&mut metrics_registry);
+        tasks::register(&mut metrics_registry, "ci_tunnel_server");
         let store = Store::open(&config.state_dir).await?;
         let identity = identity(&config)?;
         let (audit, audit_writer) =
