@@ -263,11 +263,10 @@ fn event(event: &Event) -> String {
             unsaid,
             ..
         } => {
-            let others = match unsaid {
-                0 => String::new(),
-                others => format!("; and {others} others before"),
-            };
-            format!("an agent from {client} was refused: {message}{others}")
+            format!(
+                "an agent from {client} was refused: {message}{}",
+                others(*unsaid)
+            )
         }
         What::ClientRefused { client, gap } => {
             let from =
@@ -279,4 +278,11 @@ fn event(event: &Event) -> String {
         }
     };
     printable(&text)
+}
+
+fn others(unsaid: u64) -> String {
+    match unsaid {
+        0 => String::new(),
+        others => format!("; and {others} others before"),
+    }
 }

@@ -77,7 +77,8 @@ impl<'a> Sources<'a> {
             revision: found.map(|found| found.revision.clone()),
             problem: match found {
                 Some(found) => found.problem.clone(),
-                None => snapshot
+                None => self
+                    .in_force
                     .hidden(agent)
                     .map(|unread| format!("{}: {}", unread.directory.display(), unread.problem)),
             },
