@@ -229,7 +229,7 @@ async fn a_file_to_try_is_read_as_the_server_would() {
     place.write(PROD, FILE);
     let provider = |name: &str| {
         json!({"name": name, "type": "gitlab", "url": format!("https://{name}.example.com"),
-            "oidc": {"audiences": ["x"]}})
+            "identity_prefix": name, "oidc": {"audiences": ["x"]}})
     };
     let authn = json!({"providers": [provider("one"), provider("two")]});
     let others = place.path("others").display().to_string();
