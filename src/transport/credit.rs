@@ -277,6 +277,3 @@ impl Streams {
         self.look.get_or_insert_with(|| Instant::now() + LOOK);
     }
 }
-
-#[cfg(test)]
-mod tests;
