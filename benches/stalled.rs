@@ -10,19 +10,24 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use crate::client::{Connection, Http, Target};
+use crate::origin::Origin;
 use crate::payload::Payload;
+use crate::plan::Plan;
 use crate::report::Report;
-use crate::small::{self, Load, Times};
-use crate::tunnel::{Pids, Tunnel};
+use crate::small::{self, Load};
+use crate::tunnel::Tunnel;
+use crate::usage::Cpu;
 
 /// A client that reads no further.
-struct Stalled {
+#[derive(Debug)]
+pub struct Stalled {
     _connection: Connection,
     _response: Response<Incoming>,
 }
 
+pub const NAME: &str = "stalled";
 /// Small GETs meanwhile.
-const PROBES: Load = Load {
+pub const PROBES: Load = Load {
     name: "stalled",
     http: Http::One,
     connections: 4,
@@ -34,42 +39,36 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Pauses after which the measurement begins all the same.
 const PATIENCE: usize = 60;
 
-/// `counts` are the numbers of stalled readers, the first of which is 0: what the others are compared with.
-pub async fn bench(counts: &[usize], times: Times, report: &mut Report) -> Result<()> {
+/// The first number of stalled readers is 0: what the others are compared with.
+pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
     let mut quiet = None;
-    for &count in counts {
+    for count in [0, 64, 1000] {
         // Memory that an earlier count left behind must not be counted for the next.
-        let tunnel = Tunnel::start().await?;
+        let origin = Origin::start().await?;
+        let tunnel = Tunnel::start(&origin).await?;
         let mut stalled = Vec::new();
         for _ in 0..count {
-            stalled.push(stall(&tunnel.tunnel).await?);
+            stalled.push(stall(&tunnel.target).await?);
         }
-        settle(tunnel.pids).await?;
-        let sample = small::run(&tunnel.tunnel, PROBES, times, tunnel.pids).await?;
-        let name = format!("stalled_{count}");
-        report.add(&format!("{name}_p50"), sample.quantile(0.5), "ms");
-        report.add(&format!("{name}_p99"), sample.quantile(0.99), "ms");
-        report.add(
-            &format!("{name}_failures"),
-            sample.failures as f64,
-            "requests",
-        );
+        settle(&tunnel.target).await?;
+        let sample = small::run(&tunnel.target, PROBES, plan.times()).await?;
+        let name = format!("n{count}");
+        let mut row = report.row(NAME, &name, tunnel.target.name);
+        row.add("p50", sample.quantile(0.5), "ms");
+        row.add("p99", sample.quantile(0.99), "ms");
+        row.count_failures(sample.failures);
         let quiet = *quiet.get_or_insert_with(|| sample.quantile(0.99));
-        report.add(
-            &format!("{name}_p99_ratio"),
-            sample.quantile(0.99) / quiet,
-            "of_none_stalled",
-        );
-        for (process, pid) in [("server", tunnel.pids.server), ("agent", tunnel.pids.agent)] {
-            let mebibytes = pid.memory()?.now as f64 / f64::from(1 << 20);
-            report.add(&format!("{name}_{process}_rss"), mebibytes, "MiB");
+        let ratio = sample.quantile(0.99) / quiet;
+        row.add("p99_ratio", ratio, "of_none_stalled");
+        for (role, pid) in &tunnel.target.processes {
+            row.add(&format!("{role}_rss"), pid.memory()?.now_mib(), "MiB");
         }
         drop(stalled);
     }
     Ok(())
 }
 
-async fn stall(target: &Arc<Target>) -> Result<Stalled> {
+pub async fn stall(target: &Arc<Target>) -> Result<Stalled> {
     let ask = target.ask(Http::One, Method::GET, "/bytes?n=1073741824")?;
     let mut connection = target.connect(Http::One).await?;
     let response = connection.send(target, &ask, Payload::empty()).await?;
@@ -79,9 +78,9 @@ async fn stall(target: &Arc<Target>) -> Result<Stalled> {
     })
 }
 
-async fn settle(pids: Pids) -> Result<()> {
-    let used =
-        || Ok::<_, anyhow::Error>(pids.server.cpu()? + pids.agent.cpu()? + pids.origin.cpu()?);
+/// Waits until nobody has anything to do any more.
+pub async fn settle(target: &Target) -> Result<()> {
+    let used = || Ok::<_, anyhow::Error>(Cpu::now(target)?.total());
     let mut before = used()?;
     for _ in 0..PATIENCE {
         sleep(PAUSE).await;

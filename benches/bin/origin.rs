@@ -9,5 +9,5 @@ async fn main() -> anyhow::Result<()> {
     let directory = std::env::args_os()
         .nth(1)
         .context("usage: origin DIRECTORY")?;
-    ci_tunnel_benches::origin::serve(&PathBuf::from(directory)).await
+    ci_tunnel_benches::origin::program::serve(&PathBuf::from(directory)).await
 }

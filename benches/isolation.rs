@@ -1,0 +1,69 @@
+//! W3 of the peers: how small GETs fare through them beside readers that have stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::timeout;
+
+use crate::client::Target;
+use crate::origin::Origin;
+use crate::peers::Peer;
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::small::{self, Sample};
+use crate::stalled;
+
+/// For another reader to get the head of its answer, before it stops.
+const STALL: Duration = Duration::from_secs(5);
+/// For the probes to connect and to end; each of their requests has a shorter deadline of its own.
+const PROBE: Duration = Duration::from_secs(20);
+
+/// Each peer with each number of stalled readers, until one is too many. As in [`stalled`], the first number is 0, and
+/// each has programs of its own; unlike there, one round is enough: it is about whether, not how fast.
+pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
+    let counts: &[usize] = plan.pick(&[0, 4, 64], &[0, 1, 4, 64, 1000]);
+    for peer in &plan.peers {
+        let mut quiet = None;
+        for &count in counts {
+            let case = format!("n{count}");
+            let outcome = probe_beside(*peer, plan, count).await;
+            let Some(sample) = report.got(stalled::NAME, &case, peer.name(), outcome)? else {
+                break;
+            };
+            let p99 = sample.quantile(0.99);
+            let mut row = report.row(stalled::NAME, &case, peer.name());
+            row.count_failures(sample.failures);
+            if sample.failures > 0 {
+                break;
+            }
+            row.add("p50", sample.quantile(0.5), "ms");
+            row.add("p99", p99, "ms");
+            let ratio = p99 / *quiet.get_or_insert(p99);
+            row.add("p99_ratio", ratio, "of_none_stalled");
+        }
+    }
+    Ok(())
+}
+
+async fn probe_beside(peer: Peer, plan: &Plan, count: usize) -> Result<Sample> {
+    let origin = Origin::start().await?;
+    let running = peer.start(&plan.programs, &origin).await?;
+    let target = &running.target;
+    let _stalled = stall(target, count).await?;
+    stalled::settle(target).await?;
+    timeout(PROBE, small::run(target, stalled::PROBES, plan.times()))
+        .await
+        .context("no small GET goes through")?
+}
+
+async fn stall(target: &Arc<Target>, count: usize) -> Result<Vec<stalled::Stalled>> {
+    let mut readers = Vec::with_capacity(count);
+    for already in 0..count {
+        let reader = timeout(STALL, stalled::stall(target)).await;
+        let reader =
+            reader.with_context(|| format!("with {already} stalled, no other gets an answer"))?;
+        readers.push(reader?);
+    }
+    Ok(readers)
+}
