@@ -83,13 +83,7 @@ impl App {
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
         authenticator.start(&metrics)?;
         let sockets = Sockets::bind(&config, &identity, &store).await?;
-        let budget = Budget::new(config.quic.budget.as_u64());
-        metrics_registry.register_with_unit(
-            "ci_tunnel_server_held",
-            "What requests may hold for slow readers now, beyond quic.initial_window each",
-            Unit::Bytes,
-            budget.held().clone(),
-        );
+        let budget = budget(&config, &mut metrics_registry);
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
         let follow = Follow {
@@ -183,6 +177,18 @@ impl App {
         let audit = tokio::task::spawn_blocking(|| self.audit_writer.finish());
         audit.await.context("the audit log")
     }
+}
+
+/// What requests of all agents may hold, and its gauge.
+fn budget(config: &Config, metrics: &mut MetricsRegistry) -> Arc<Budget> {
+    let budget = Budget::new(config.quic.budget.as_u64());
+    metrics.register_with_unit(
+        "ci_tunnel_server_held",
+        "What requests may hold for slow readers now, beyond quic.initial_window each",
+        Unit::Bytes,
+        budget.held().clone(),
+    );
+    budget
 }
 
 impl Addresses {
