@@ -122,7 +122,9 @@ fn kernel_tcp() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/net/sockstat")?;
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"));
     let pages = line.and_then(|line| line.split_whitespace().last());
-    let pages: f64 = pages.context("TCP's memory in /proc/net/sockstat")?.parse()?;
+    let pages: f64 = pages
+        .context("TCP's memory in /proc/net/sockstat")?
+        .parse()?;
     Ok(pages * PAGE / f64::from(1 << 20))
 }
 

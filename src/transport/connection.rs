@@ -91,6 +91,9 @@ impl Connection {
             }
             return None;
         };
+        if let Inner::Http2(link) = &self.inner {
+            link.widen(quic);
+        }
         let terms = Terms::new(quic, peer_first);
         // A connection's terms are agreed on once.
         let _ = self.credit.set(Credit::new(terms, Arc::clone(budget)));

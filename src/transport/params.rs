@@ -61,7 +61,7 @@ pub fn announced_streams(max_streams: u32) -> u64 {
 /// A connection window that stalled streams can use up is head-of-line blocking again: they hold all the credit and nothing
 /// else moves. Credit keeps streams well below this one; it is for peers that do not keep to it. Half would do: quinn gives
 /// this back by the eighth.
-fn connection_window(quic: &Quic) -> u64 {
+pub(super) fn connection_window(quic: &Quic) -> u64 {
     let streams = u64::from(quic.max_streams) + u64::from(AGENT_OPENED_STREAMS);
     let first = streams.saturating_mul(quic.initial_window.as_u64());
     let needed = first

@@ -62,6 +62,13 @@ impl Incoming {
             self.credit.grant(self.stream, held);
         }
     }
+
+    /// The reader has a reason not to take more for a while.
+    pub(in crate::transport) fn excuse(&self) {
+        if let Some(held) = &self.held {
+            held.window().excuse();
+        }
+    }
 }
 
 impl Drop for Incoming {

@@ -16,6 +16,8 @@ pub(super) struct Window {
     limit: u64,
     /// The reader waits for bytes.
     waits: bool,
+    /// It is kept from reading on purpose.
+    excused: bool,
     /// With so many bytes the sender had used up what it knew of its credit.
     blocked: Option<u64>,
 }
@@ -30,6 +32,7 @@ impl Window {
             read,
             limit: first,
             waits: false,
+            excused: false,
             blocked: None,
         }
     }
@@ -37,12 +40,17 @@ impl Window {
     /// The reader has taken `bytes`.
     pub(super) fn took(&mut self, bytes: u64) {
         self.read += bytes;
-        self.waits = false;
+        (self.waits, self.excused) = (false, false);
     }
 
     /// The reader finds nothing to take.
     pub(super) fn waits(&mut self) {
         self.waits = true;
+    }
+
+    /// The reader is kept from taking more, until it does.
+    pub(super) fn excuse(&mut self) {
+        self.excused = true;
     }
 
     /// The sender says that it was held back with `sent` bytes.
@@ -92,9 +100,9 @@ impl Window {
         self.size - self.first
     }
 
-    /// What the reader has taken; `None` while it waits for more.
+    /// What the reader has taken; `None` while it waits for more, or may not take any.
     pub(super) fn left_lying(&self) -> Option<u64> {
-        (!self.waits).then_some(self.read)
+        (!self.waits && !self.excused).then_some(self.read)
     }
 
     fn is_too_small(&self) -> bool {

@@ -249,6 +249,14 @@ impl Receiver {
         Poll::Ready(Ok(true))
     }
 
+    /// Who reads here is kept from it by a limit of ours: that it leaves bytes lying until it reads again does not count as
+    /// stalling.
+    pub fn excuse(&self) {
+        if let Some(incoming) = &self.incoming {
+            incoming.excuse();
+        }
+    }
+
     /// Reads no further; the peer learns `code`.
     pub fn stop(&mut self, code: Code) {
         self.ended = true;

@@ -197,7 +197,15 @@ async fn an_idle_stream_gives_back_what_it_does_not_use(transport: Transport) {
         () = credited.held(|held| held == 0) => {}
         () = reading => {}
     }
-    assert!(credited.pair.server.credit().unwrap().stalled(Duration::ZERO).is_empty());
+    assert!(
+        credited
+            .pair
+            .server
+            .credit()
+            .unwrap()
+            .stalled(Duration::ZERO)
+            .is_empty()
+    );
     // And goes on.
     let sending = tokio::spawn(async move {
         answer.write(vec![2; 1 << 20].into()).await.unwrap();
