@@ -96,12 +96,12 @@ async fn who_reads_nothing_gives_way_to_those_who_want_what_it_holds() -> Result
         let client = rig.client(Http::One)?;
         let mut watch = Stalled::begin(&client, "/watch").await?;
         rig.api.wait_for_watchers(1).await?;
-        let patient = Stalled::begin(&client, LARGE).await?;
         // Reads until it was given more than the others, then stops.
         let mut greedy = Stalled::begin(&client, "/bytes?n=100000000000").await?;
         while rig.tunnel.metric("ci_tunnel_server_held_bytes").await? == 0.0 {
             greedy.read(1_000_000).await?;
         }
+        let patient = Stalled::begin(&client, LARGE).await?;
         let cut = "ci_tunnel_server_cuts_total{reason=\"stalled\"}";
         let wanting = async {
             while rig.tunnel.metric(cut).await? == 0.0 {
