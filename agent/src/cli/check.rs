@@ -10,6 +10,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::causes::with_causes;
 use ci_tunnel::transport::connection::{Connection, Transport};
+use ci_tunnel::transport::credit::Budget;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -193,10 +194,12 @@ async fn admission(
         pod: config.pod.clone(),
         health,
         settings: session::Settings {
-            max_streams: 0,
+            probe: true,
+            quic: config.quic.clone(),
             drain_timeout: Duration::ZERO,
             response_deadline: DEADLINE,
         },
+        budget: Budget::new(0),
         set_log_level: Box::new(|_| {}),
     });
     let admitted = session::open(connection.clone(), &shared).await;
