@@ -22,7 +22,7 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const NEXT: Duration = Duration::from_millis(250);
 /// Between attempts on the same address, as long as nothing comes back: QUIC itself repeats a first packet after 1, 3 and 7 s,
 /// and a server that came up in between would wait for that.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long the end of the last connection may take to reach the server.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Hello};
 use ci_tunnel::transport::connection::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::standing::{Standing, Trouble};
 use crate::identity::AgentId;
@@ -28,6 +28,8 @@ pub struct Session {
     pub since: SystemTime,
     connection: Connection,
     running: AtomicUsize,
+    /// For requests, as many as the agent takes.
+    places: Semaphore,
     draining: AtomicBool,
     pub standing: Standing,
     /// Notified when the agent opens another session.
@@ -39,7 +41,10 @@ pub struct Session {
 
 /// A request that runs on a session; counted until dropped.
 #[derive(Debug)]
-pub struct Running(Arc<Session>);
+pub struct Running {
+    session: Arc<Session>,
+    has_place: bool,
+}
 
 /// Why no stream was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +63,12 @@ impl Session {
         hello: Hello,
         connection: Connection,
         metrics: &Metrics,
+        most: usize,
     ) -> Self {
+        // Agents that do not say how many they take leave it to the transport.
+        let places = hello.max_streams.map_or(most, |streams| {
+            usize::try_from(streams).unwrap_or(most).min(most)
+        });
         Self {
             id,
             agent: token.agent,
@@ -71,6 +81,7 @@ impl Session {
             since: SystemTime::now(),
             connection,
             running: AtomicUsize::new(0),
+            places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             draining: AtomicBool::new(false),
             standing: Standing::new(metrics),
             newer: Notify::new(),
@@ -91,8 +102,18 @@ impl Session {
         deadline: Duration,
     ) -> Result<(Running, Sender, Receiver), Unopened> {
         self.running.fetch_add(1, Ordering::Relaxed);
-        let running = Running(Arc::clone(self));
-        match tokio::time::timeout(deadline, self.connection.open()).await {
+        let mut running = Running {
+            session: Arc::clone(self),
+            has_place: false,
+        };
+        let open = async {
+            if let Ok(place) = self.places.acquire().await {
+                running.has_place = true;
+                place.forget();
+            }
+            self.connection.open().await
+        };
+        match tokio::time::timeout(deadline, open).await {
             Ok(Ok((sender, receiver))) => Ok((running, sender, receiver)),
             Ok(Err(_)) => Err(Unopened::Gone),
             Err(_) => Err(Unopened::Full),
@@ -178,12 +199,15 @@ impl Session {
 impl Running {
     /// The session that carries it.
     pub fn session(&self) -> &Arc<Session> {
-        &self.0
+        &self.session
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.session.running.fetch_sub(1, Ordering::Relaxed);
+        if self.has_place {
+            self.session.places.add_permits(1);
+        }
     }
 }
