@@ -50,6 +50,7 @@ impl Serving {
         } = session;
         let context = stream::Context {
             agent: welcome.agent,
+            recent: Default::default(),
             upstream: Arc::clone(&shared.upstream),
             metrics: Arc::clone(&shared.metrics),
             response_deadline: shared.settings.response_deadline,

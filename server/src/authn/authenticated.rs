@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::job_token::Standing;
 use super::revocations::Revocations;
 use super::{Error, TokenId, oidc};
-use crate::access::{self, Denied, Explanation, Permit, Rules};
+use crate::access::{self, Denied, Explanation, Granted, Permit, Rules};
 use crate::identity::{Agent, AgentId, JobIdentity};
 
 /// A credential that was found good, and what it says.
@@ -36,6 +36,11 @@ impl Authenticated {
             Some(standing) => standing.granted().decide(&self.identity, agent, rules),
             None => access::decide(&self.identity, agent, rules),
         }
+    }
+
+    /// What the job's CI system lets it use by its latest word, where that has one.
+    pub fn granted(&self) -> Option<Arc<Granted>> {
+        self.standing.as_ref().map(|standing| standing.granted())
     }
 
     /// Whether a CI system goes on telling what becomes of it.
