@@ -40,8 +40,10 @@ impl Authenticated {
 
     /// The credential that the job had first: of a session credential, that it was got with.
     pub fn origin(&self) -> &TokenId {
-        let parent = self.bound_agent.and(self.parents.last());
-        parent.unwrap_or(&self.token)
+        match self.bound_agent {
+            Some(_) => self.parents.last().unwrap_or(&self.token),
+            None => &self.token,
+        }
     }
 
     /// Whether a CI system goes on telling what becomes of it.
