@@ -9,6 +9,7 @@ pub mod git;
 mod kept;
 mod layer;
 mod realm;
+mod unread;
 mod watcher;
 pub mod webhook;
 
@@ -19,6 +20,7 @@ use crate::access::Rules;
 use crate::identity::{Agent, AgentName, ProjectPath};
 pub use config::{Config, Repository, Source};
 use layer::{Part, Said};
+pub use unread::Unread;
 pub use watcher::{Error, Outcome, Place, Read, Watcher, check, known, watch};
 
 /// The rules of all agents at one moment: what each repository knows, the first listed first.
@@ -126,6 +128,23 @@ impl Snapshot {
             Said::Rules(first) => Arc::ptr_eq(first, rules).then_some(rules.as_ref()),
             Said::NoFile | Said::Unread => None,
         })
+    }
+
+    /// The directories that could not be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Unread> {
+        self.parts.iter().flat_map(|part| part.unread.iter())
+    }
+
+    /// The one of them that keeps everybody from an agent.
+    pub fn hidden(&self, agent: &Agent) -> Option<&Unread> {
+        let key = key(&agent.project, &agent.name);
+        match self.find(&agent.project, &key) {
+            Said::Unread => {
+                let mut parts = self.parts.iter();
+                parts.find_map(|part| part.hidden(&agent.project, &key))
+            }
+            Said::Rules(_) | Said::NoFile => None,
+        }
     }
 
     fn find(&self, project: &ProjectPath, key: &str) -> Said<'_> {

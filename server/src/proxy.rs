@@ -15,6 +15,7 @@ pub mod limits;
 pub mod live;
 pub mod reject;
 pub mod request;
+pub mod stalled;
 pub mod strangers;
 pub mod upgrade;
 pub mod webhook;
@@ -183,7 +184,10 @@ impl Proxy {
             },
             routing::Error::NoStream => Reject::NoStream { agent: agent() },
         })?;
-        permitted.live.request().carried_by(route.session);
+        permitted
+            .live
+            .request()
+            .carried_by(route.session, route.sender.id());
         record.session(route.session);
         Ok(route)
     }

@@ -175,6 +175,7 @@ impl Followed {
     fn count_files(&self) {
         let rules = self.rules.borrow();
         let problems = rules.iter().filter(|agent| agent.problem.is_some()).count();
+        let problems = problems + rules.unread().count();
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
         metrics.configuration_files.set(gauge(rules.iter().count()));

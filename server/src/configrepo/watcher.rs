@@ -42,6 +42,11 @@ pub enum Error {
         provider: String,
         known: String,
     },
+    #[error(
+        "config_repositories: {one} and {other} are of different providers and may both have the repository of one project: \
+         say with projects which projects each has"
+    )]
+    Overlap { one: String, other: String },
     #[error("config_repositories: {url}: webhook_secrets: {source}")]
     WebhookSecret { url: String, source: SecretError },
     #[error("config_repositories: {url}: webhook_secrets: {weak}")]

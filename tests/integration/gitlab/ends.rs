@@ -177,3 +177,14 @@ async fn gitlab_is_asked_once_a_token_and_no_more_while_its_word_lasts() -> Resu
     assert_eq!(setup.jobs.asked_about(wrong, ALLOWED), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn check_says_whether_gitlab_answers() -> Result<()> {
+    let mut setup = Setup::start(json!({})).await?;
+    let report = setup.tunnel.cli(&["check"]).await?;
+    let line = format!("job tokens, by {}/api/v4/job\n", setup.gitlab.url());
+    ensure!(report.contains(&line), "{report}");
+    setup.gitlab.stop().await;
+    ensure!(setup.tunnel.cli(&["check"]).await.is_err());
+    Ok(())
+}

@@ -264,11 +264,10 @@ fn event(event: &Event) -> String {
             unsaid,
             ..
         } => {
-            let others = match unsaid {
-                0 => String::new(),
-                others => format!("; and {others} others before"),
-            };
-            format!("an agent from {client} was refused: {message}{others}")
+            format!(
+                "an agent from {client} was refused: {message}{}",
+                others(*unsaid)
+            )
         }
         What::ClientRefused { client, gap } => strangers(*client, gap),
     };
@@ -281,4 +280,11 @@ fn strangers(client: Option<IpAddr>, gap: &Gap) -> String {
     format!(
         "{count} requests from {from} were refused since {since:.0}, without lines of their own"
     )
+}
+
+fn others(unsaid: u64) -> String {
+    match unsaid {
+        0 => String::new(),
+        others => format!("; and {others} others before"),
+    }
 }

@@ -75,7 +75,13 @@ impl<'a> Sources<'a> {
             rules: self.in_force.in_force(agent),
             file: found.map(|found| found.file.display().to_string()),
             revision: found.map(|found| found.revision.clone()),
-            problem: found.and_then(|found| found.problem.clone()),
+            problem: match found {
+                Some(found) => found.problem.clone(),
+                None => self
+                    .in_force
+                    .hidden(agent)
+                    .map(|unread| format!("{}: {}", unread.directory.display(), unread.problem)),
+            },
             given: false,
         }
     }
