@@ -127,6 +127,7 @@ impl Proxy {
             }
         };
         if let Err(reject) = &answer
+            && record.may_run()
             && !client.refused(reject.is_fault())
         {
             record.leave_unsaid();
