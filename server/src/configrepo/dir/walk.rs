@@ -24,7 +24,7 @@ struct Step<'a> {
     path: &'a Path,
     /// Without symlinks.
     real: PathBuf,
-    above: Option<&'a Step<'a>>,
+    above: Option<&'a Self>,
 }
 
 /// An agent whose file was found.
