@@ -247,7 +247,7 @@ impl Site<'_> {
 }
 
 /// Ports that were free a moment ago, all different: none of these programs says which one it was given.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut held = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {

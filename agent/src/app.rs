@@ -10,7 +10,9 @@ use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
 use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::{Condition, Readiness};
 use ci_tunnel::runtime::signal::Shutdown;
+use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
+use ci_tunnel::transport::credit::Budget;
 use ci_tunnel::transport::tls;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -47,11 +49,14 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let listener = config.ops.map(ops::bind).transpose()?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    tasks::register(&mut registry, "ci_tunnel_agent");
     // Read again for each connection; one that can not be read now is most likely a mistake in the configuration.
     config.token.read().context("token")?;
     let server = server(&config)?;
     let upstream = upstream(&config.upstream).await?;
     Metrics::register_upstream(&mut registry, upstream.counters());
+    let budget = Budget::new(config.quic.budget.as_u64());
+    Metrics::register_held(&mut registry, budget.held());
     info!(server = %config.server, api_server = %upstream.endpoint_text(), threads = config.threads, "agent starts");
 
     let (trigger, watcher) = drain::channel();
@@ -77,7 +82,7 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let probe = tokio::spawn(async move {
         tokio::join!(probe, follow);
     });
-    let shared = Arc::new(shared(&config, upstream, metrics, health, level));
+    let shared = Arc::new(shared(&config, upstream, metrics, health, budget, level));
     let connected = readiness.condition("server");
     let connection = tokio::spawn(connection(
         server,
@@ -176,6 +181,7 @@ fn shared(
     upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     health: watch::Receiver<Health>,
+    budget: Arc<Budget>,
     level: LogLevel,
 ) -> Shared {
     Shared {
@@ -186,10 +192,12 @@ fn shared(
         pod: config.pod.clone(),
         health,
         settings: session::Settings {
-            max_streams: config.quic.max_streams as usize,
+            probe: false,
+            quic: config.quic.clone(),
             drain_timeout: config.drain_timeout,
             response_deadline: config.upstream.response_timeout,
         },
+        budget,
         set_log_level: Box::new(set_log_level(level)),
     }
 }

@@ -277,15 +277,19 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;
     let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules);
-    kubeconfig::run(
+    let mut acts = Vec::new();
+    let result = kubeconfig::run(
         args,
         &authenticator,
         &cluster,
         allowed,
+        &mut acts,
         &mut io::stdin(),
         &mut io::stdout(),
     )
-    .await
+    .await;
+    leave(&acts, &config.state_dir);
+    result
 }
 
 fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {

@@ -77,6 +77,30 @@ impl Snapshot {
         }
     }
 
+    /// The rules that `text`, the content of `file`, would give an agent if it stood where the agent's file is, or would
+    /// be looked for.
+    ///
+    /// # Errors
+    /// The server would refuse it.
+    pub fn try_out(
+        &self,
+        config: &Config,
+        agent: &Agent,
+        text: &str,
+        file: &str,
+    ) -> Result<Rules, String> {
+        let key = key(&agent.project, &agent.name);
+        let mut parts = self.parts.iter();
+        let has_it = |part: &Part| !matches!(part.of(&agent.project, &key), Said::NoFile);
+        let place = parts.position(has_it).or_else(|| {
+            let mut parts = self.parts.iter();
+            parts.position(|part| part.covers(&agent.project))
+        });
+        let repository = place.and_then(|place| config.repositories.get(place));
+        let realm = repository.map_or_else(|| config.realm.clone(), |found| config.realm(found));
+        realm.parse(text, file)
+    }
+
     /// The version of an agent's file that is in force; empty where there is none.
     pub fn revision(&self, agent: &Agent) -> &str {
         self.rules(&agent.project, &agent.name)

@@ -48,6 +48,7 @@ struct SessionStatus {
     kubernetes_version: Option<String>,
     running_requests: usize,
     round_trip_ms: u64,
+    held_bytes: u64,
     draining: bool,
     api_server_ready: bool,
     api_server: String,
@@ -143,6 +144,10 @@ fn session_status(session: &Session) -> SessionStatus {
         kubernetes_version: session.hello.kubernetes_version.clone(),
         running_requests: session.running(),
         round_trip_ms: u64::try_from(session.connection().rtt().as_millis()).unwrap_or(u64::MAX),
+        held_bytes: session
+            .connection()
+            .credit()
+            .map_or(0, |credit| credit.held_bytes()),
         draining: !session.accepts(),
         api_server_ready: health.ready,
         api_server: health.message,

@@ -172,12 +172,7 @@ impl Tunnel {
 
     /// The value of the series whose name and labels begin so; 0 when there is none.
     pub async fn metric(&self, series: &str) -> Result<f64> {
-        let text = self.metrics().await?;
-        let Some(line) = text.lines().find(|line| line.starts_with(series)) else {
-            return Ok(0.0);
-        };
-        let value = line.rsplit(' ').next().unwrap_or_default();
-        value.parse().with_context(|| format!("metric {line}"))
+        metric_at(self.ops_addr(), series).await
     }
 
     /// The server's `/status`.
@@ -257,6 +252,16 @@ impl Drop for Tunnel {
             eprintln!("{}", self.last_words());
         }
     }
+}
+
+/// The value of a series of whatever program has its ops port there, as [`Tunnel::metric`].
+pub async fn metric_at(ops: SocketAddr, series: &str) -> Result<f64> {
+    let text = ask::get(ops, "/metrics").await?;
+    let Some(line) = text.lines().find(|line| line.starts_with(series)) else {
+        return Ok(0.0);
+    };
+    let value = line.rsplit(' ').next().unwrap_or_default();
+    value.parse().with_context(|| format!("metric {line}"))
 }
 
 fn usable(status: &Value, name: &str) -> usize {

@@ -20,6 +20,7 @@ use crate::proxy::Proxy;
 use crate::proxy::judge::Change;
 use crate::proxy::limits::Limits;
 use crate::proxy::live::{self, Why};
+use crate::proxy::strangers;
 use crate::store::{Refusal, Store};
 
 /// What is told of changes.
@@ -183,6 +184,7 @@ impl Followed {
 
     fn sweep(&self) {
         if let Some(proxy) = self.proxy.upgrade() {
+            strangers::tell(&proxy.limits.addresses, &self.audit, strangers::PERIOD);
             proxy.limits.sweep();
         }
     }

@@ -58,6 +58,12 @@ pub(super) struct Layers {
 }
 
 impl Part {
+    /// Whether an agent of this project could have its file here.
+    pub(super) fn covers(&self, project: &ProjectPath) -> bool {
+        let remote = self.remote.as_ref();
+        remote.is_none_or(|remote| remote.covers(project))
+    }
+
     pub(super) fn of(&self, project: &ProjectPath, key: &str) -> Said<'_> {
         match (self.agents.get(key), &self.remote) {
             (Some(rules), _) => Said::Rules(rules),

@@ -70,7 +70,7 @@ impl Config {
         };
         for (at, (one, remote)) in remotes() {
             for (_, (other, second)) in remotes().skip(at + 1) {
-                if one.provider != other.provider && remote.overlaps(second) {
+                if one.realm() != other.realm() && remote.overlaps(second) {
                     return Err(Error::Overlap {
                         one: one.name(),
                         other: other.name(),
@@ -111,6 +111,10 @@ impl Config {
 }
 
 impl Repository {
+    fn realm(&self) -> &str {
+        self.provider.as_deref().unwrap_or(LOCAL)
+    }
+
     fn name(&self) -> String {
         match &self.source {
             Source::Directory(directory) => directory.display().to_string(),

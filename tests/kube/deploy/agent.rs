@@ -116,6 +116,8 @@ async fn check_finds_all_well_in_the_pod() -> Result<()> {
         &format!("ok    identity     the API server knows this agent as {ACCOUNT}"),
         "ok    rights       may impersonate any of users",
         "ok    rights       may impersonate any of groups",
+        "ok    rights       may impersonate any of uids",
+        "ok    rights       may impersonate any of userextras/",
     ] {
         assert!(report.contains(says), "no {says:?} in\n{report}");
     }
