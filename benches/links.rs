@@ -106,9 +106,7 @@ fn times(plan: &Plan) -> Times {
 
 fn measure(cell: Cell, way: Way, times: Times) -> Result<Measured> {
     let link = Link::start(&cell.conditions())?;
-    for host in [link.near(), link.far()] {
-        host.set_ipv4("tcp_congestion_control", cell.congestion)?;
-    }
+    link.set_congestion(cell.congestion)?;
     link.near().block_on(async || {
         let origin = Origin::start_at(FAR, &link.far().command()).await?;
         match way {
