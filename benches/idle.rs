@@ -74,6 +74,7 @@ async fn connect(count: usize, plan: &Plan, report: &mut Report, case: &str) -> 
     let mut row = report.row(NAME, case, tunnel.target.name);
     after.record(&before, count, &mut row);
     rest(&tunnel.target, plan, &mut row).await?;
+    // All of them are to have been there all the while.
     first.check()?;
     held.check()
 }
