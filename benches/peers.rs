@@ -112,7 +112,9 @@ impl Peer {
             Self::Rusnel => "passes on bytes, knows no requests; peers not authenticated here",
             Self::FrpQuic | Self::FrpTcp => "passes on bytes, knows no requests; one shared token",
             Self::Chisel => "passes on bytes, knows no requests; peers not authenticated here",
-            Self::Konnectivity => "CONNECT proxy: passes on bytes, knows no requests",
+            Self::Konnectivity => {
+                "CONNECT proxy: passes on bytes, knows no requests; clients not authenticated here"
+            }
         }
     }
 

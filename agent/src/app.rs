@@ -12,6 +12,7 @@ use ci_tunnel::runtime::ready::{Condition, Readiness};
 use ci_tunnel::runtime::signal::Shutdown;
 use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
+use ci_tunnel::transport::credit::Budget;
 use ci_tunnel::transport::tls;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -54,6 +55,8 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let server = server(&config)?;
     let upstream = upstream(&config.upstream).await?;
     Metrics::register_upstream(&mut registry, upstream.counters());
+    let budget = Budget::new(config.quic.budget.as_u64());
+    Metrics::register_held(&mut registry, budget.held());
     info!(server = %config.server, api_server = %upstream.endpoint_text(), threads = config.threads, "agent starts");
 
     let (trigger, watcher) = drain::channel();
@@ -79,7 +82,7 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let probe = tokio::spawn(async move {
         tokio::join!(probe, follow);
     });
-    let shared = Arc::new(shared(&config, upstream, metrics, health, level));
+    let shared = Arc::new(shared(&config, upstream, metrics, health, budget, level));
     let connected = readiness.condition("server");
     let connection = tokio::spawn(connection(
         server,
@@ -178,6 +181,7 @@ fn shared(
     upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     health: watch::Receiver<Health>,
+    budget: Arc<Budget>,
     level: LogLevel,
 ) -> Shared {
     Shared {
@@ -188,10 +192,12 @@ fn shared(
         pod: config.pod.clone(),
         health,
         settings: session::Settings {
-            max_streams: config.quic.max_streams as usize,
+            probe: false,
+            quic: config.quic.clone(),
             drain_timeout: config.drain_timeout,
             response_deadline: config.upstream.response_timeout,
         },
+        budget,
         set_log_level: Box::new(set_log_level(level)),
     }
 }

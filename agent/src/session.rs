@@ -7,12 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_tunnel::config::net::Quic;
 use ci_tunnel::config::value::SecretSource;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::codec::Malformed;
 use ci_tunnel::protocol::control::{Health, Hello, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain::Notice;
 use ci_tunnel::transport::connection::{Closed, Connection, Transport};
+use ci_tunnel::transport::credit::{Budget, Terms};
 use ci_tunnel::transport::stream as transport;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -39,6 +41,8 @@ pub struct Shared {
     pub pod: Option<String>,
     pub health: watch::Receiver<Health>,
     pub settings: Settings,
+    /// What requests of all sessions may hold.
+    pub budget: Arc<Budget>,
     pub set_log_level: SetLogLevel,
 }
 
@@ -57,8 +61,9 @@ impl fmt::Debug for Shared {
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The most requests at a time.
-    pub max_streams: usize,
+    /// Whether the session only asks whether it would be admitted.
+    pub probe: bool,
+    pub quic: Quic,
     /// How long running requests have once the agent drains.
     pub drain_timeout: Duration,
     /// From the end of a request's body to its response head.
@@ -123,7 +128,9 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
             let health = shared.health.borrow();
             health.ready.then(|| health.message.clone())
         },
-        probe: shared.settings.max_streams == 0,
+        probe: shared.settings.probe,
+        max_streams: Some(shared.settings.quic.max_streams.into()),
+        first_credit: Some(Terms::new(&shared.settings.quic, 0).first),
     };
     let greet = async {
         let (sender, receiver) = connection.open().await.map_err(transport::Error::Lost)?;
@@ -145,6 +152,7 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
     };
     let (control, welcome) =
         greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
+    connection.agree(&shared.settings.quic, welcome.first_credit, &shared.budget);
     info!(
         server = %connection.remote_address(),
         transport = connection.transport().name(),

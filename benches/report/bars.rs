@@ -29,7 +29,9 @@ pub struct Verdict {
 
 use Bound::{AtLeast, AtMost};
 
-pub const BARS: [Bar; 20] = [
+/// In the order of the page.
+#[rustfmt::skip]
+pub const BARS: &[Bar] = &[
     bar("small", "h1_c1", "ratio", AtLeast(0.28)),
     bar("small", "h1_c1", "added_mean", AtMost(0.22)),
     bar("small", "h1_c32", "ratio", AtLeast(0.36)),
@@ -48,8 +50,13 @@ pub const BARS: [Bar; 20] = [
     bar("stalled", "n1000", "p99_ratio", AtMost(2.0)),
     bar("stalled", "n1000", "failures", AtMost(0.0)),
     bar("stalled", "n1000", "server_rss", AtMost(1024.0)),
+    bar("stalled", "n1000", "agent_rss", AtMost(1024.0)),
     bar("stalled", "n4095", "p99_ratio", AtMost(3.0)),
     bar("stalled", "n4095", "failures", AtMost(0.0)),
+    bar("stalled", "n4095", "server_rss", AtMost(1024.0)),
+    bar("stalled", "n4095", "agent_rss", AtMost(1024.0)),
+    bar("stalled", "n4095", "server_after_ratio", AtMost(2.0)),
+    bar("stalled", "n4095", "agent_after_ratio", AtMost(2.0)),
 ];
 
 const fn bar(

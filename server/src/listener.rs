@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ci_tunnel::config::net::Quic;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::transport::connection::Transport;
+use ci_tunnel::transport::credit::Budget;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -41,6 +43,9 @@ pub struct Listener {
     pub rules: tokio::sync::watch::Receiver<Arc<Snapshot>>,
     pub metrics: Metrics,
     pub audit: Audit,
+    pub quic: Quic,
+    /// What requests of all agents may hold.
+    pub budget: Arc<Budget>,
     pub drain: drain::Notice,
     /// What draining agents' requests have.
     pub drain_grace: Duration,

@@ -1,5 +1,7 @@
 //! The messages of the control stream.
 
+mod credit;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -7,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::code::Code;
 use super::codec::{Malformed, Reader, Writer, number, text};
 use super::frame::{self, Kind};
+pub use credit::{Credit, MAX_CREDITS};
 
 /// The longest text of a control message, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -35,6 +38,8 @@ pub enum Message {
     Configure(Configure),
     /// Over HTTP/2, on a stream of its own: what CONNECTION_CLOSE says over QUIC.
     Close(Close),
+    /// Either way: what may be sent on request streams.
+    Credit(Credit),
 }
 
 /// Why a connection is closed.
@@ -61,6 +66,11 @@ pub struct Hello {
     pub kubernetes_version: Option<String>,
     /// The agent only wants to know whether it would be admitted: no request may be sent over the connection.
     pub probe: bool,
+    /// The most requests at a time; unknown from older agents.
+    pub max_streams: Option<u64>,
+    /// Bytes of each request stream that may be sent to the agent without its credit; `None` from agents that know no
+    /// credit.
+    pub first_credit: Option<u64>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -71,6 +81,8 @@ impl std::fmt::Debug for Hello {
             .field("pod", &self.pod)
             .field("kubernetes_version", &self.kubernetes_version)
             .field("probe", &self.probe)
+            .field("max_streams", &self.max_streams)
+            .field("first_credit", &self.first_credit)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +96,8 @@ pub struct Welcome {
     pub session: u64,
     /// The server's version.
     pub version: String,
+    /// Bytes of each request stream that may be sent to the server without its credit; `None`: credit is not used.
+    pub first_credit: Option<u64>,
 }
 
 /// The server's answer to an agent it does not admit.
@@ -132,6 +146,7 @@ impl Message {
             Self::Health(_) => Kind::Health,
             Self::Configure(_) => Kind::Configure,
             Self::Close(_) => Kind::Close,
+            Self::Credit(_) => Kind::Credit,
         }
     }
 
@@ -146,11 +161,14 @@ impl Message {
                 if hello.probe {
                     writer.number(6, 1);
                 }
+                writer.optional_number(7, hello.max_streams);
+                writer.optional_number(8, hello.first_credit);
             }
             Self::Welcome(welcome) => {
                 writer.number(1, welcome.agent);
                 writer.number(2, welcome.session);
                 writer.bytes(3, welcome.version.as_bytes());
+                writer.optional_number(4, welcome.first_credit);
             }
             Self::Refused(refused) => {
                 writer.number(1, u64::from(refused.code as u32));
@@ -168,6 +186,7 @@ impl Message {
                 writer.number(1, u64::from(close.code as u32));
                 writer.bytes(2, close.reason.as_bytes());
             }
+            Self::Credit(credit) => credit.encode(writer),
         }
     }
 
@@ -179,6 +198,9 @@ impl Message {
         let Some(known) = Kind::from_number(kind) else {
             return Ok(None);
         };
+        if known == Kind::Credit {
+            return Credit::decode(payload).map(|credit| Some(Self::Credit(credit)));
+        }
         let fields = Fields::read(payload)?;
         Ok(Some(match known {
             Kind::Hello => Self::Hello(Hello {
@@ -188,11 +210,14 @@ impl Message {
                 pod: fields.text(4, "pod")?,
                 kubernetes_version: fields.text(5, "kubernetes version")?,
                 probe: fields.0[6].is_some() && fields.number(6, "probe")? == 1,
+                max_streams: fields.optional_number(7, "max streams")?,
+                first_credit: fields.optional_number(8, "first credit")?,
             }),
             Kind::Welcome => Self::Welcome(Welcome {
                 agent: fields.number(1, "agent")?,
                 session: fields.number(2, "session")?,
                 version: fields.required(3, "version")?,
+                first_credit: fields.optional_number(4, "first credit")?,
             }),
             Kind::Refused => Self::Refused(Refused {
                 code: Code::from_number(fields.number(1, "code")?),
@@ -215,7 +240,8 @@ impl Message {
                 code: Code::from_number(fields.number(1, "code")?),
                 reason: fields.text(2, "reason")?.unwrap_or_default(),
             }),
-            Kind::Data
+            Kind::Credit
+            | Kind::Data
             | Kind::RequestHead
             | Kind::ResponseHead
             | Kind::Trailers
@@ -226,12 +252,12 @@ impl Message {
     }
 }
 
-/// The first six tags of a message; control messages have no others and repeat none.
-struct Fields([Option<Bytes>; 7]);
+/// The first eight tags of a message; those that are read with it have no others and repeat none.
+struct Fields([Option<Bytes>; 9]);
 
 impl Fields {
     fn read(payload: Bytes) -> Result<Self, Malformed> {
-        let mut fields = Self([const { None }; 7]);
+        let mut fields = Self([const { None }; 9]);
         let mut reader = Reader::new(payload);
         while let Some((tag, value)) = reader.field()? {
             if let Some(slot) = usize::try_from(tag)
@@ -260,6 +286,13 @@ impl Fields {
             name,
             self.0[tag].as_deref().ok_or(Malformed::Missing(name))?,
         )
+    }
+
+    fn optional_number(&self, tag: usize, name: &'static str) -> Result<Option<u64>, Malformed> {
+        self.0[tag]
+            .as_deref()
+            .map(|value| number(name, value))
+            .transpose()
     }
 
     /// Sixty-four random bits do not fit a varint.

@@ -15,6 +15,7 @@ mod forward;
 mod gitlab;
 mod hostile;
 mod hostile_cases;
+mod isolation;
 mod judged;
 mod limits;
 mod oidc;

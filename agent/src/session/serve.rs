@@ -8,6 +8,7 @@ use ci_tunnel::protocol::codec::Malformed;
 use ci_tunnel::protocol::control::{Configure, Health, Message};
 use ci_tunnel::runtime::drain::Notice;
 use ci_tunnel::transport::connection::{Closed, Connection};
+use ci_tunnel::transport::params;
 use ci_tunnel::transport::stream::{self as transport, Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -112,6 +113,7 @@ impl Serving {
             let step = tokio::select! {
                 biased;
                 message = self.control.next() => self.on_message(message).await,
+                news = self.connection.credit_news() => self.send(&Message::Credit(news)).await,
                 accepted = self.connection.accept() => match accepted {
                     Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
                     Err(_) => Err(Broken::Lost),
@@ -142,6 +144,7 @@ impl Serving {
             let step = tokio::select! {
                 biased;
                 message = self.control.next() => self.on_message(message).await,
+                news = self.connection.credit_news() => self.send(&Message::Credit(news)).await,
                 // What the server opened before it learned of the drain is served like the rest.
                 accepted = self.connection.accept() => match accepted {
                     Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
@@ -202,7 +205,9 @@ impl Serving {
     }
 
     fn begin(&mut self, sender: Sender, receiver: Receiver) {
-        let limit = self.shared.settings.max_streams;
+        // Servers keep to `max_streams` themselves; older ones only to what the transport lets in.
+        let limit = params::announced_streams(self.shared.settings.quic.max_streams);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if self.streams.len() < limit {
             self.streams
                 .spawn(stream::serve(sender, receiver, Arc::clone(&self.context)));
@@ -232,6 +237,7 @@ impl Serving {
             Message::Configure(Configure { log_level }) => {
                 (self.shared.set_log_level)(log_level.as_deref())
             }
+            Message::Credit(news) => self.connection.hear_credit(&news),
             other => debug!(?other, "control message"),
         }
         Ok(())

@@ -9,7 +9,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Hello};
 use ci_tunnel::transport::connection::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::identity::AgentId;
 use crate::store::AgentTokenId;
@@ -25,6 +25,8 @@ pub struct Session {
     pub since: SystemTime,
     connection: Connection,
     running: AtomicUsize,
+    /// For requests, as many as the agent takes.
+    places: Semaphore,
     draining: AtomicBool,
     /// Its agent does not answer.
     doubted: AtomicBool,
@@ -35,7 +37,10 @@ pub struct Session {
 
 /// A request that runs on a session; counted until dropped.
 #[derive(Debug)]
-pub struct Running(Arc<Session>);
+pub struct Running {
+    session: Arc<Session>,
+    has_place: bool,
+}
 
 /// Why no stream was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +59,12 @@ impl Session {
         token: AgentTokenId,
         hello: Hello,
         connection: Connection,
+        most: usize,
     ) -> Self {
+        // Agents that do not say how many they take leave it to the transport.
+        let places = hello.max_streams.map_or(most, |streams| {
+            usize::try_from(streams).unwrap_or(most).min(most)
+        });
         Self {
             id,
             agent,
@@ -66,6 +76,7 @@ impl Session {
             since: SystemTime::now(),
             connection,
             running: AtomicUsize::new(0),
+            places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             draining: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             newer: Notify::new(),
@@ -85,8 +96,18 @@ impl Session {
         deadline: Duration,
     ) -> Result<(Running, Sender, Receiver), Unopened> {
         self.running.fetch_add(1, Ordering::Relaxed);
-        let running = Running(Arc::clone(self));
-        match tokio::time::timeout(deadline, self.connection.open()).await {
+        let mut running = Running {
+            session: Arc::clone(self),
+            has_place: false,
+        };
+        let open = async {
+            if let Ok(place) = self.places.acquire().await {
+                running.has_place = true;
+                place.forget();
+            }
+            self.connection.open().await
+        };
+        match tokio::time::timeout(deadline, open).await {
             Ok(Ok((sender, receiver))) => Ok((running, sender, receiver)),
             Ok(Err(_)) => Err(Unopened::Gone),
             Err(_) => Err(Unopened::Full),
@@ -161,6 +182,9 @@ impl Session {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.session.running.fetch_sub(1, Ordering::Relaxed);
+        if self.has_place {
+            self.session.places.add_permits(1);
+        }
     }
 }

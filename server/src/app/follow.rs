@@ -20,6 +20,7 @@ use crate::proxy::Proxy;
 use crate::proxy::judge::Change;
 use crate::proxy::limits::Limits;
 use crate::proxy::live::{self, Why};
+use crate::proxy::strangers;
 use crate::store::{Refusal, Store};
 
 /// What is told of changes.
@@ -174,6 +175,7 @@ impl Followed {
     fn count_files(&self) {
         let rules = self.rules.borrow();
         let problems = rules.iter().filter(|agent| agent.problem.is_some()).count();
+        let problems = problems + rules.unread().count();
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
         metrics.configuration_files.set(gauge(rules.iter().count()));
@@ -182,6 +184,7 @@ impl Followed {
 
     fn sweep(&self) {
         if let Some(proxy) = self.proxy.upgrade() {
+            strangers::tell(&proxy.limits.addresses, &self.audit, strangers::PERIOD);
             proxy.limits.sweep();
         }
     }

@@ -1,5 +1,6 @@
 //! What is known of one request; becomes a line when it is dropped.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
-use super::line::{Ending, KubernetesRef, Line};
+use super::line::{Ending, Issued, KubernetesRef, Line};
 use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
@@ -29,6 +30,8 @@ pub struct Record {
     ended: bool,
     /// Whether the request may run; one that may not has no line of its own.
     may_run: bool,
+    /// Whether it has a line of its own; where not, it is counted elsewhere.
+    said: bool,
 }
 
 /// Most lines are shorter than this many bytes.
@@ -50,6 +53,8 @@ impl Record {
                 agent: None,
                 job: None,
                 token: None,
+                parents: Vec::new(),
+                issued: Vec::new(),
                 method: String::new(),
                 path: String::new(),
                 verb: None,
@@ -74,6 +79,7 @@ impl Record {
             kubernetes: Vec::new(),
             sent: Arc::default(),
             ended: false,
+            said: true,
         }
     }
 
@@ -87,14 +93,18 @@ impl Record {
     }
 
     pub fn request(&mut self, method: &http::Method, path: &str, user_agent: Option<&str>) {
-        method.as_str().clone_into(&mut self.line.method);
+        self.line.method = cut(method.as_str());
         self.line.path = cut(path);
         self.line.user_agent = user_agent.map(cut);
     }
 
     pub fn attributes(&mut self, attributes: &ci_tunnel::kube::Attributes) {
         let line = &mut self.line;
-        line.verb = Some(attributes.verb.clone());
+        // Of a method that nobody knows, it is the method.
+        line.verb = Some(match &attributes.verb {
+            Cow::Borrowed(verb) => Cow::Borrowed(verb),
+            Cow::Owned(verb) => cut(verb).into(),
+        });
         line.api_group = cut(&attributes.api_group);
         line.resource = cut(&attributes.resource);
         line.subresource = cut(&attributes.subresource);
@@ -102,9 +112,21 @@ impl Record {
         line.name = cut(&attributes.name);
     }
 
-    pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
+    /// Whose request it is, by which credential, and with which that was got.
+    pub fn job<'a>(
+        &mut self,
+        job: &Arc<JobIdentity>,
+        token: &str,
+        parents: impl Iterator<Item = &'a str>,
+    ) {
         self.line.job = Some(Arc::clone(job));
         self.line.token = Some(token.to_owned());
+        self.line.parents = parents.map(str::to_owned).collect();
+    }
+
+    /// Which credentials the job was given.
+    pub fn issued(&mut self, issued: Vec<Issued>) {
+        self.line.issued = issued;
     }
 
     /// Which agent is asked for, and by which version of its configuration it is decided.
@@ -167,6 +189,15 @@ impl Record {
         self.end(Ending::Cut(reason.to_owned()), message);
     }
 
+    /// The request has no line: it is one of too many of a stranger.
+    pub fn leave_unsaid(&mut self) {
+        self.said = false;
+    }
+
+    pub fn is_said(&self) -> bool {
+        self.said
+    }
+
     fn count(&self) {
         let metrics = self.audit.metrics();
         let labels = RequestLabels {
@@ -205,6 +236,9 @@ impl Drop for Record {
         self.count();
         if !self.may_run {
             return self.audit.queue().refuse();
+        }
+        if !self.said {
+            return;
         }
         match self.text() {
             Ok(line) => self.audit.write(&line, Weight::Owed),

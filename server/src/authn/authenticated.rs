@@ -38,6 +38,14 @@ impl Authenticated {
         }
     }
 
+    /// The credential that the job had first: of a session credential, that it was got with.
+    pub fn origin(&self) -> &TokenId {
+        match self.bound_agent {
+            Some(_) => self.parents.last().unwrap_or(&self.token),
+            None => &self.token,
+        }
+    }
+
     /// Whether a CI system goes on telling what becomes of it.
     pub fn is_told_of(&self) -> bool {
         self.standing.is_some()

@@ -40,6 +40,9 @@ pub(super) struct Claims {
     pub(super) agent: Option<AgentId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parents: Vec<TokenId>,
+    /// Who vouched for the job: the issuer of its ID token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vouched_by: Option<String>,
     pub(super) job: JobIdentity,
 }
 
@@ -76,6 +79,7 @@ impl Signer {
             exp: seconds(end),
             agent: None,
             parents: Vec::new(),
+            vouched_by: None,
             // The end is `exp` alone: two could disagree.
             job: JobIdentity {
                 expires_at: None,

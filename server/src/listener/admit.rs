@@ -107,15 +107,19 @@ pub async fn admit(
     let (mut sender, mut receiver) = connection.accept().await.map_err(stream::Error::Lost)?;
     match check(listener, &mut receiver, room).await {
         Ok((hello, agent, token)) => {
-            let session = Arc::new(Session::new(number, agent.id, token, hello, connection));
+            let quic = &listener.quic;
+            let first_credit = connection.agree(quic, hello.first_credit, &listener.budget);
+            let most = quic.max_streams as usize;
+            let session = Session::new(number, agent.id, token, hello, connection, most);
             let welcome = Welcome {
                 agent: agent.id.0,
                 session: number,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                first_credit,
             };
             send(&mut sender, &Message::Welcome(welcome)).await?;
             Ok(Admitted {
-                session,
+                session: Arc::new(session),
                 agent,
                 sender,
                 receiver,

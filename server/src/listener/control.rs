@@ -103,6 +103,9 @@ async fn talk(
                 }
                 None => return Ok(End::Closed),
             },
+            news = session.connection().credit_news() => {
+                send(&mut sender, &Message::Credit(news)).await?;
+            }
             due = pings.next(session) => match due {
                 Due::Ping(number) => send(&mut sender, &Message::Ping(number)).await?,
                 Due::Doubt => session.doubt(true),
@@ -162,6 +165,7 @@ async fn on_message(
             }
             session.set_health(health);
         }
+        Message::Credit(news) => session.connection().hear_credit(&news),
         // The rest is ours to send; a pong is proof enough by having come.
         Message::Pong(_)
         | Message::Hello(_)
