@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use ci_tunnel::transport::stream::{Receiver, Sender};
+use tokio::sync::watch;
 
 use crate::agents::registry::Absent;
 use crate::agents::session::{Running, Unopened};
@@ -60,11 +61,13 @@ impl Router {
     /// The agent stays away for the hold, or none of its sessions opens a stream in time.
     pub async fn open(&self, agent: AgentId) -> Result<Route, Error> {
         let deadline = tokio::time::Instant::now() + self.config.hold;
-        let mut changes = self.registry.changes();
+        let mut changes: Option<watch::Receiver<u64>> = None;
         let mut tried = Vec::new();
         let mut some_are_full = false;
         loop {
-            changes.mark_unchanged();
+            if let Some(changes) = &mut changes {
+                changes.mark_unchanged();
+            }
             let absent = match self.registry.choose(agent, &tried) {
                 Ok(session) => match self.open_on(&session).await {
                     Ok(route) => return Ok(route),
@@ -77,9 +80,14 @@ impl Router {
                 },
                 Err(absent) => absent,
             };
-            // An agent whose connection just broke is away, and most likely about to come back.
-            self.wait(&mut changes, deadline, absent, some_are_full)
-                .await?;
+            match &mut changes {
+                // Nearly always there is a session: only who finds none listens for changes, and then looks again.
+                None => changes = Some(self.registry.changes()),
+                // An agent whose connection just broke is away, and most likely about to come back.
+                Some(changes) => {
+                    Box::pin(self.wait(changes, deadline, absent, some_are_full)).await?;
+                }
+            }
         }
     }
 
@@ -95,7 +103,7 @@ impl Router {
 
     async fn wait(
         &self,
-        changes: &mut tokio::sync::watch::Receiver<u64>,
+        changes: &mut watch::Receiver<u64>,
         deadline: tokio::time::Instant,
         absent: Absent,
         some_are_full: bool,
@@ -119,7 +127,7 @@ impl Router {
         }
     }
 
-    fn registry_is_changing(&self, changes: &tokio::sync::watch::Receiver<u64>) -> bool {
+    fn registry_is_changing(&self, changes: &watch::Receiver<u64>) -> bool {
         changes.has_changed().unwrap_or(false)
     }
 }

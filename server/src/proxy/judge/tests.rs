@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::*;
+use crate::access::Authorize;
 use crate::agents::Registry;
 use crate::agents::directory::{Agents, Directory};
 use crate::audit::Audit;
@@ -78,7 +79,7 @@ impl Rig {
         let agent = self.proxy.directory.get(AgentId(agent)).unwrap();
         let rules = self.proxy.rules.borrow().in_force(&agent);
         let permit = who.decide(&agent, &rules).unwrap();
-        self.proxy.live.add(Arc::new(who), agent, permit)
+        self.proxy.live.add(Arc::new(who), agent, Arc::new(permit))
     }
 
     /// As many as there can be: each of its own job, with a token of its own.
@@ -266,4 +267,46 @@ async fn a_session_that_ends_takes_only_what_it_carries() {
             .iter()
             .all(|index| guards[*index].request().why().is_none())
     );
+}
+
+#[tokio::test]
+async fn a_kept_decision_answers_its_own_question_alone() {
+    let rig = Rig::new().await;
+    let rules = Arc::clone(&rig.proxy.rules.borrow());
+    let [who, other] = [(); 2].map(|()| Arc::new(rig.who.clone()));
+    let [agent, another] = [0, 1].map(|id| rig.proxy.directory.get(AgentId(id)).unwrap());
+    let question = || Question {
+        who: &who,
+        agent: &agent,
+        rules: &rules,
+        granted: None,
+    };
+    let decided = question().decide().unwrap();
+    assert!(decided.answers(&question()));
+    let newer = Arc::new(Snapshot::default());
+    let granted = Granted {
+        authorize: Authorize::Gitlab,
+        agents: HashMap::new(),
+    };
+    let others = [
+        Question {
+            who: &other,
+            ..question()
+        },
+        Question {
+            agent: &another,
+            ..question()
+        },
+        Question {
+            rules: &newer,
+            ..question()
+        },
+        Question {
+            granted: Some(Arc::new(granted)),
+            ..question()
+        },
+    ];
+    for question in others {
+        assert!(!decided.answers(&question), "{question:?}");
+    }
 }
