@@ -50,8 +50,8 @@ const SOON: Duration = Duration::from_micros(300);
 
 pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
     let deeds = [
-        ("abort", Deed::Abort, plan.pick(10_000, 100_000)),
-        ("refused_dials", Deed::Refused, plan.pick(2_000, 10_000)),
+        ("abort", Deed::Abort, plan.pick(8_000, 100_000)),
+        ("refused_dials", Deed::Refused, plan.pick(1_000, 10_000)),
     ];
     for (case, deed, count) in deeds {
         if !plan.wants(case) {
