@@ -145,14 +145,16 @@ impl Authenticator {
         if let Some(job_tokens) = &self.job_tokens
             && job_token::is_job_token(job.expose())
         {
-            return job_tokens.authenticate(job).await;
+            return Box::pin(job_tokens.authenticate(job)).await;
         }
         let key = job.fingerprint();
         if let Some(known) = self.verified.get(&key) {
             known.still_valid()?;
             return Ok(known);
         }
-        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now()).await?);
+        // In a box, since every request's future would be as large as this rare one.
+        let verified = Box::pin(self.verify(job.expose(), SystemTime::now())).await?;
+        let authenticated = Arc::new(verified);
         authenticated.still_valid()?;
         self.verified.insert(key, authenticated.clone());
         Ok(authenticated)

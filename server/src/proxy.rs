@@ -6,6 +6,7 @@
 pub mod body;
 mod carried;
 pub mod client;
+mod decided;
 mod exchange;
 pub mod forward;
 pub mod front;
@@ -113,12 +114,12 @@ impl Proxy {
         let answer = if !record.may_run() {
             Err(Reject::AuditUnavailable)
         } else if for_kubeconfig {
-            kubeconfig::answer(&self, &request, &client, &mut record).await
+            Box::pin(kubeconfig::answer(&self, &request, &client, &mut record)).await
         } else if self
             .webhooks
             .is_asked(&request, &self.config.url_path_prefix)
         {
-            self.webhooks.answer(request, &client, &mut record).await
+            Box::pin(self.webhooks.answer(request, &client, &mut record)).await
         } else {
             match self.carry(request, &client, &mut record).await {
                 Ok(carried) => return carried.finish(record),
@@ -126,6 +127,7 @@ impl Proxy {
             }
         };
         if let Err(reject) = &answer
+            && record.may_run()
             && !client.refused(reject.is_fault())
         {
             record.leave_unsaid();
@@ -145,15 +147,15 @@ impl Proxy {
         client: &Client,
         record: &mut Record,
     ) -> Result<Carried, Reject> {
-        let target = Target::of(&request, &self.config.url_path_prefix)?;
-        record.attributes(&target.attributes);
+        let (target, attributes) = Target::of(&request, &self.config.url_path_prefix)?;
+        record.attributes(attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
         let who = self.authenticator.authenticate(&credential).await?;
         client.authenticated();
         let parents = who.parents.iter().map(TokenId::as_str);
         record.job(&who.identity, who.token.as_str(), parents);
         let asked = request::asked_identity(request.headers())?;
-        let (permitted, identity) = self.permit(&credential, who, asked, record)?;
+        let (permitted, identity) = self.permit(client, &credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;
         let switch = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();

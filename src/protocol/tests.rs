@@ -2,6 +2,7 @@
 
 mod example;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -49,7 +50,7 @@ fn identity() -> impl Strategy<Value = KubernetesIdentity> {
         });
     prop_oneof![
         Just(KubernetesIdentity::Agent),
-        impersonation.prop_map(KubernetesIdentity::Impersonate)
+        impersonation.prop_map(|identity| KubernetesIdentity::Impersonate(Arc::new(identity)))
     ]
 }
 

@@ -120,6 +120,12 @@ impl Link {
         self.back.pass(traffic);
     }
 
+    /// Has TCP over the link use this congestion control from now on; that of the machine else.
+    pub fn set_congestion(&self, algorithm: &str) -> Result<()> {
+        self.near.set_congestion(DEVICE, FAR, algorithm)?;
+        self.far.set_congestion(DEVICE, NEAR, algorithm)
+    }
+
     /// Gives the far host [`FAR_MOVED`] in the place of [`FAR`].
     pub fn move_far(&self) -> Result<()> {
         self.far.replace_address(DEVICE, FAR, FAR_MOVED, PREFIX)

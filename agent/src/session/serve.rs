@@ -51,6 +51,7 @@ impl Serving {
         } = session;
         let context = stream::Context {
             agent: welcome.agent,
+            recent: Default::default(),
             upstream: Arc::clone(&shared.upstream),
             metrics: Arc::clone(&shared.metrics),
             response_deadline: shared.settings.response_deadline,
@@ -104,7 +105,8 @@ impl Serving {
         })
     }
 
-    /// Serves until something breaks. Each awaited thing here loses nothing when another one wins.
+    /// Serves until something breaks. Each awaited thing here loses nothing when another one wins. That a request has
+    /// ended wakes nobody: it is seen when the next one begins, or at the next heartbeat.
     async fn carry(&mut self) -> Broken {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,7 +119,6 @@ impl Serving {
                     Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
                     Err(_) => Err(Broken::Lost),
                 },
-                Some(ended) = self.streams.join_next() => { self.on_ended(ended); Ok(()) }
                 due = self.alive.next() => self.on_due(due).await,
                 _ = heartbeat.tick() => self.beat().await,
                 Ok(()) = self.health.changed() => self.tell_health().await,
@@ -181,6 +182,7 @@ impl Serving {
 
     /// Takes every stream that is there with one wake-up: under load they come by the dozen.
     async fn begin_all(&mut self, sender: Sender, receiver: Receiver) {
+        self.forget_ended();
         self.begin(sender, receiver);
         loop {
             let accepted = tokio::select! {
@@ -199,6 +201,10 @@ impl Serving {
     /// Takes all that have ended with one wake-up.
     fn on_ended(&mut self, ended: Result<(), JoinError>) {
         log_panic(ended);
+        self.forget_ended();
+    }
+
+    fn forget_ended(&mut self) {
         while let Some(ended) = self.streams.try_join_next() {
             log_panic(ended);
         }
@@ -268,6 +274,7 @@ impl Serving {
     }
 
     async fn beat(&mut self) -> Result<(), Broken> {
+        self.forget_ended();
         self.shared.metrics.rtt(self.connection.rtt());
         self.tell_health().await
     }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::decided::{Decided, Question};
 use super::limits::address::Place;
 use super::limits::{Addresses, Over};
 
@@ -15,6 +16,8 @@ pub struct Client {
     known: AtomicBool,
     /// Among the connections of its address that have not shown a good credential.
     place: Mutex<Option<Place>>,
+    /// The latest decision: nearly every request of a connection is by one job, to one agent.
+    decided: Mutex<Option<Arc<Decided>>>,
 }
 
 impl Client {
@@ -26,6 +29,7 @@ impl Client {
             addresses: addresses.clone(),
             known: AtomicBool::new(false),
             place: Mutex::new(Some(place)),
+            decided: Mutex::default(),
         })
     }
 
@@ -51,6 +55,23 @@ impl Client {
             let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
             place.take();
         }
+    }
+
+    /// What was decided here, if this is what was asked.
+    pub(super) fn decided(&self, question: &Question<'_>) -> Option<Arc<Decided>> {
+        let decided = self.last_decided();
+        decided
+            .as_ref()
+            .filter(|decided| decided.answers(question))
+            .cloned()
+    }
+
+    pub(super) fn remember(&self, decided: &Arc<Decided>) {
+        *self.last_decided() = Some(Arc::clone(decided));
+    }
+
+    fn last_decided(&self) -> MutexGuard<'_, Option<Arc<Decided>>> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request of it was refused, by its fault or not. False: it has no line of its own, for strangers must not fill

@@ -1,7 +1,7 @@
 //! The rules of access by tables: `tests/data/access/*.yaml`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod files;
+mod configuration;
 
 use std::path::{Path, PathBuf};
 

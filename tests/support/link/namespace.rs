@@ -10,7 +10,8 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::{Handle, LinkUnspec, new_connection};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
 use tokio::runtime;
 
 /// A network namespace; it is gone when nobody and nothing uses it any more.
@@ -59,11 +60,21 @@ impl Namespace {
         ["nsenter", &namespace, "--"].map(str::to_owned).to_vec()
     }
 
-    /// Sets a value of this namespace under `/proc/sys/net/ipv4`.
-    pub fn set_ipv4(&self, name: &str, value: &str) -> Result<()> {
-        let path = format!("/proc/sys/net/ipv4/{name}");
-        self.enter(|| fs::write(&path, value))
-            .with_context(|| format!("writing {value} to {path}"))
+    /// What TCP does on the way to that host when packets are lost. As a property of the route, since only some
+    /// algorithms may be the default of a namespace.
+    pub(super) fn set_congestion(&self, device: &str, to: Ipv4Addr, algorithm: &str) -> Result<()> {
+        self.block_on(async || {
+            let handle = netlink()?;
+            let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to, 32)
+                .output_interface(index(&handle, device).await?)
+                .scope(RouteScope::Link)
+                .build();
+            let congestion = vec![RouteMetric::CcAlgo(algorithm.to_owned())];
+            route.attributes.push(RouteAttribute::Metrics(congestion));
+            let add = handle.route().add(route).replace().execute().await;
+            add.with_context(|| format!("a route with the congestion control {algorithm}"))
+        })
     }
 
     pub(super) fn replace_address(
@@ -74,7 +85,7 @@ impl Namespace {
         prefix: u8,
     ) -> Result<()> {
         // Otherwise the first address of a network takes the others with it.
-        self.set_ipv4("conf/all/promote_secondaries", "1")?;
+        self.enter(|| fs::write(PROMOTE, "1")).context(PROMOTE)?;
         self.block_on(async || {
             let handle = netlink()?;
             let index = index(&handle, device).await?;
@@ -118,3 +129,5 @@ async fn index(handle: &Handle, device: &str) -> Result<u32> {
     let link = link.with_context(|| format!("no device {device}"))?;
     Ok(link.header.index)
 }
+
+const PROMOTE: &str = "/proc/sys/net/ipv4/conf/all/promote_secondaries";

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use socket2::SockRef;
 
 use super::{Conditions, Counts, FAR, FAR_MOVED, Fate, Line, Link, NEAR, Traffic};
 
@@ -127,6 +128,26 @@ fn a_connection_survives_loss_and_is_as_fast_as_the_rate() -> Result<()> {
     // 2 MB are 16 Mbit: 160 ms at 100 Mbit/s.
     ensure!(begin.elapsed() >= Duration::from_millis(160));
     ensure!(link.counts().back.lost > 0, "{:?}", link.counts());
+    Ok(())
+}
+
+#[test]
+fn both_ends_of_a_connection_use_the_congestion_control_that_was_set() -> Result<()> {
+    if Link::is_to_be_skipped("both_ends_of_a_connection_use_the_congestion_control_that_was_set") {
+        return Ok(());
+    }
+    let link = Link::start(&Conditions::default())?;
+    for algorithm in ["cubic", "reno"] {
+        link.set_congestion(algorithm)?;
+        let listener = link.far().enter(|| TcpListener::bind((FAR, 0)))?;
+        let address = listener.local_addr()?;
+        let near = link.near().enter(|| TcpStream::connect(address))?;
+        let (far, _) = listener.accept()?;
+        for end in [near, far] {
+            let used = SockRef::from(&end).tcp_congestion()?;
+            ensure!(used.starts_with(algorithm.as_bytes()), "{used:?}");
+        }
+    }
     Ok(())
 }
 

@@ -49,6 +49,9 @@ pub(super) fn server_yaml(
         "log": {"format": "json"},
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
+    if !agents_ip.is_loopback() {
+        file["kubernetes_api"]["certificate_names"] = json!([agents_ip]);
+    }
     // Lists are replaced whole, so whoever says more of the repository names its directory.
     let directory = folder.path(REPOSITORIES).display().to_string();
     let extra = extra.replace("$REPOSITORIES", &directory);

@@ -1,6 +1,7 @@
 //! `audit query`: the lines that fit, for people or as they are.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -268,16 +269,17 @@ fn event(event: &Event) -> String {
                 others(*unsaid)
             )
         }
-        What::ClientRefused { client, gap } => {
-            let from =
-                client.map_or_else(|| "other addresses".to_owned(), |client| client.to_string());
-            let Gap { count, since, .. } = gap;
-            format!(
-                "{count} requests from {from} were refused since {since:.0}, without lines of their own"
-            )
-        }
+        What::ClientRefused { client, gap } => strangers(*client, gap),
     };
     printable(&text)
+}
+
+fn strangers(client: Option<IpAddr>, gap: &Gap) -> String {
+    let from = client.map_or_else(|| "other addresses".to_owned(), |client| client.to_string());
+    let Gap { count, since, .. } = gap;
+    format!(
+        "{count} requests from {from} were refused since {since:.0}, without lines of their own"
+    )
 }
 
 fn others(unsaid: u64) -> String {

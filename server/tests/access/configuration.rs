@@ -7,11 +7,11 @@ use ci_tunnel_server::access::{Rules, explain};
 use ci_tunnel_server::cli::explain::render;
 use ci_tunnel_server::identity::{Agent, AgentId};
 
-use super::files as files_in;
+use super::files;
 
 #[test]
 fn valid_agent_configuration_loads() {
-    let files = files_in("agent-config/valid");
+    let files = files("agent-config/valid");
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap();
         Rules::parse(&text, "config.yaml")
@@ -22,7 +22,7 @@ fn valid_agent_configuration_loads() {
 
 #[test]
 fn invalid_agent_configuration_is_refused_with_a_message_that_helps() {
-    let files = files_in("agent-config/invalid");
+    let files = files("agent-config/invalid");
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap();
         let message = std::fs::read_to_string(file.with_extension("message")).unwrap();
