@@ -50,8 +50,8 @@ const SOON: Duration = Duration::from_micros(300);
 
 pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
     let deeds = [
-        ("abort", Deed::Abort, plan.pick(10_000, 100_000)),
-        ("refused_dials", Deed::Refused, plan.pick(2_000, 10_000)),
+        ("abort", Deed::Abort, plan.pick(8_000, 100_000)),
+        ("refused_dials", Deed::Refused, plan.pick(1_000, 10_000)),
     ];
     for (case, deed, count) in deeds {
         if !plan.wants(case) {
@@ -94,6 +94,8 @@ async fn run(deed: Deed, count: u64) -> Result<[Vec<Held>; 2]> {
     }
     let done = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
+    // Kept until the last sample, which they would otherwise change by ending.
+    let mut connections = Vec::new();
     for number in 0..CLIENTS {
         let (target, done) = (Arc::clone(&tunnel.target), Arc::clone(&done));
         clients.spawn(client(deed, target, number, count / CLIENTS, done));
@@ -111,15 +113,12 @@ async fn run(deed: Deed, count: u64) -> Result<[Vec<Held>; 2]> {
         while done.load(Ordering::Relaxed) < count / SAMPLES * number && !clients.is_empty() {
             sleep(Duration::from_millis(5)).await;
             if let Some(ended) = clients.try_join_next() {
-                ended??;
+                connections.push(ended??);
             }
         }
         for ((pid, ops, series), samples) in watched.into_iter().zip(&mut samples) {
             samples.push(Held::now(pid, ops, series, done.load(Ordering::Relaxed)).await?);
         }
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended??;
     }
     Ok(samples)
 }
@@ -130,7 +129,7 @@ async fn client(
     number: u64,
     count: u64,
     done: Arc<AtomicU64>,
-) -> Result<()> {
+) -> Result<Connection> {
     let mut connection = target.connect(Http::Two).await?;
     for request in 0..count {
         match deed {
@@ -151,7 +150,7 @@ async fn client(
         }
         done.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(())
+    Ok(connection)
 }
 
 /// Dropping the future or the response resets the stream.

@@ -17,7 +17,7 @@ use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::tunnel::{AGENT, RULES, SERVER_YAML, Tunnel};
-use crate::usage::{Memory, Pid, settle};
+use crate::usage::{Memory, settle};
 
 /// One client's watch that has begun.
 struct Watch {
@@ -26,7 +26,7 @@ struct Watch {
 
 /// What the processes held at a moment.
 struct Held {
-    processes: Vec<(&'static str, Pid, Memory)>,
+    processes: Vec<(&'static str, Memory)>,
 }
 
 const NAME: &str = "idle";
@@ -60,7 +60,7 @@ async fn watch(count: usize, plan: &Plan, report: &mut Report, case: &str) -> Re
     let _held = watches(&tunnel.target, count).await?;
     let after = Held::now(&tunnel.target).await?;
     let mut row = report.row(NAME, case, tunnel.target.name);
-    after.record(&before, count, &mut row);
+    after.record(&before, count, &["server", "agent"], &mut row);
     rest(&tunnel.target, plan, &mut row).await
 }
 
@@ -72,8 +72,9 @@ async fn connect(count: usize, plan: &Plan, report: &mut Report, case: &str) -> 
     let held = Agents::connect(&tunnel.programs, count).await?;
     let after = Held::now(&tunnel.target).await?;
     let mut row = report.row(NAME, case, tunnel.target.name);
-    after.record(&before, count, &mut row);
+    after.record(&before, count, &["server"], &mut row);
     rest(&tunnel.target, plan, &mut row).await?;
+    // All of them are to have been there all the while.
     first.check()?;
     held.check()
 }
@@ -107,7 +108,7 @@ async fn watches(target: &Target, count: usize) -> Result<(Vec<Connection>, Vec<
 
 /// What the processes do while nothing is asked of them.
 async fn rest(target: &Target, plan: &Plan, row: &mut Row<'_>) -> Result<()> {
-    let time = Duration::from_secs(plan.pick(5, 30));
+    let time = Duration::from_secs(plan.pick(3, 30));
     let mut before = Vec::new();
     for (role, pid) in &target.processes {
         before.push((role, *pid, pid.cpu()?));
@@ -129,13 +130,14 @@ impl Held {
         let processes = target.processes.iter();
         Ok(Self {
             processes: processes
-                .map(|(role, pid)| Ok((*role, *pid, pid.memory()?)))
+                .map(|(role, pid)| Ok((*role, pid.memory()?)))
                 .collect::<Result<_>>()?,
         })
     }
 
-    fn record(&self, before: &Self, count: usize, row: &mut Row<'_>) {
-        for ((role, _, now), (_, _, then)) in self.processes.iter().zip(&before.processes) {
+    fn record(&self, before: &Self, count: usize, roles: &[&str], row: &mut Row<'_>) {
+        let both = self.processes.iter().zip(&before.processes);
+        for ((role, now), (_, then)) in both.filter(|((role, ..), _)| roles.contains(role)) {
             let kibibytes = (now.now as f64 - then.now as f64) / 1024.0;
             row.add(&format!("{role}_each"), kibibytes / count as f64, "KiB");
             row.add(&format!("{role}_rss"), now.now_mib(), "MiB");

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::client::{Http, Target};
 use crate::download::{Downloads, alone};
 use crate::origin::Origin;
-use crate::plan::{Plan, Times};
+use crate::plan::{Length, Plan, Times};
 use crate::report::Report;
 use crate::small::{self, Load, Sample};
 use crate::tunnel::{AGENT, RULES, SERVER_YAML, Tunnel};
@@ -41,7 +41,8 @@ struct Measured {
     /// MB/s of one download with nothing beside it, and beside the GETs.
     alone: f64,
     beside: f64,
-    quiet: Sample,
+    /// In full runs: with nothing beside them.
+    quiet: Option<Sample>,
     gets: Sample,
 }
 
@@ -66,10 +67,9 @@ pub fn bench(plan: &Plan, report: &mut Report) {
     }
     for _ in 1..=plan.pick(1, *plan.rounds().end()) {
         for cell in cells(plan) {
-            let mut quic = None;
             for way in WAYS {
-                match measure(cell, way, times(plan)) {
-                    Ok(measured) => record(cell, way, &measured, &mut quic, report),
+                match measure(cell, way, plan) {
+                    Ok(measured) => record(cell, way, &measured, report),
                     Err(error) => {
                         let place = [NAME, &cell.name(), way.name()];
                         report.lose(place, &format!("{error:#}"));
@@ -99,21 +99,21 @@ fn cells(plan: &Plan) -> Vec<Cell> {
 
 fn times(plan: &Plan) -> Times {
     Times {
-        warm_up: Duration::from_millis(plan.pick(1500, 3000)),
-        measure: Duration::from_millis(plan.pick(3000, 6000)),
+        warm_up: Duration::from_millis(plan.pick(1000, 3000)),
+        measure: Duration::from_millis(plan.pick(2500, 6000)),
     }
 }
 
-fn measure(cell: Cell, way: Way, times: Times) -> Result<Measured> {
+fn measure(cell: Cell, way: Way, plan: &Plan) -> Result<Measured> {
     let link = Link::start(&cell.conditions())?;
     link.set_congestion(cell.congestion)?;
     link.near().block_on(async || {
         let origin = Origin::start_at(FAR, &link.far().command()).await?;
         match way {
-            Way::Direct => on(&Arc::new(origin.target()?), times).await,
+            Way::Direct => on(&Arc::new(origin.target()?), plan).await,
             Way::Quic | Way::Http2 => {
                 let tunnel = start(&link, cell, way, &origin).await?;
-                let measured = on(&tunnel.target, times).await;
+                let measured = on(&tunnel.target, plan).await;
                 measured.with_context(|| tunnel.programs.last_words())
             }
         }
@@ -135,8 +135,12 @@ async fn start(link: &Link, cell: Cell, way: Way, origin: &Origin) -> Result<Tun
     Tunnel::over(way.name(), programs, origin).await
 }
 
-async fn on(target: &Arc<Target>, times: Times) -> Result<Measured> {
-    let quiet = small::run(target, GETS, times).await?;
+async fn on(target: &Arc<Target>, plan: &Plan) -> Result<Measured> {
+    let times = times(plan);
+    let quiet = match plan.length {
+        Length::Quick => None,
+        Length::Full => Some(small::run(target, GETS, times).await?),
+    };
     let alone = alone(target, 1, times).await?;
     let mut download = Downloads::start(target, 1).await?;
     sleep(times.warm_up).await;
@@ -150,31 +154,24 @@ async fn on(target: &Arc<Target>, times: Times) -> Result<Measured> {
     })
 }
 
-/// The last of the ways is what the tunnel's own p99 is compared with.
-fn record(cell: Cell, way: Way, measured: &Measured, quic: &mut Option<f64>, report: &mut Report) {
-    let Measured { quiet, gets, .. } = measured;
+fn record(cell: Cell, way: Way, measured: &Measured, report: &mut Report) {
     let mut row = report.row(NAME, &cell.name(), way.name());
     row.add("bulk_alone", measured.alone, "MB/s");
     let share = measured.alone * 8e6 / RATE as f64;
     row.add("bulk_alone_share", share, "of_link");
     row.add("bulk_beside", measured.beside, "MB/s");
-    for (name, sample) in [("quiet", quiet), ("beside", gets)] {
+    let mut failures = 0;
+    for (name, sample) in [
+        ("quiet", measured.quiet.as_ref()),
+        ("beside", Some(&measured.gets)),
+    ] {
+        let Some(sample) = sample else { continue };
         row.add(&format!("{name}_p50"), sample.quantile(0.5), "ms");
         row.add(&format!("{name}_p99"), sample.quantile(0.99), "ms");
         row.add(&format!("{name}_rate"), sample.rate(), "req/s");
+        failures += sample.failures;
     }
-    row.count_failures(quiet.failures + gets.failures);
-    match way {
-        Way::Direct => {}
-        Way::Quic => *quic = Some(gets.quantile(0.99)),
-        Way::Http2 => {
-            if let Some(quic) = quic {
-                let ratio = *quic / gets.quantile(0.99);
-                let mut row = report.row(NAME, &cell.name(), Way::Quic.name());
-                row.add("beside_p99_ratio", ratio, "of_http2");
-            }
-        }
-    }
+    row.count_failures(failures);
 }
 
 impl Cell {

@@ -57,6 +57,17 @@ pub const BARS: &[Bar] = &[
     bar("stalled", "n4095", "agent_rss", AtMost(1024.0)),
     bar("stalled", "n4095", "server_after_ratio", AtMost(2.0)),
     bar("stalled", "n4095", "agent_after_ratio", AtMost(2.0)),
+    bar("interactive", "beside_bulk", "echo_p99", AtMost(15.0)),
+    bar("interactive", "beside_bulk", "event_p99", AtMost(20.0)),
+    bar("links", "rtt40_loss1_cubic", "beside_p99", AtMost(0.35)).over("tunnel-http2"),
+    bar("links", "rtt40_loss1_bbr", "bulk_alone_share", AtLeast(0.75)),
+    bar("idle", "agents_1000", "server_each", AtMost(50.0)),
+    bar("idle", "watches_1000", "server_each", AtMost(8.0)),
+    bar("idle", "watches_1000", "agent_each", AtMost(12.0)),
+    bar("faults", "server_killed", "first_success", AtMost(1000.0)),
+    bar("faults", "server_killed_http2", "first_success", AtMost(1000.0)),
+    bar("faults", "agent_killed", "first_success", AtMost(1000.0)),
+    bar("faults", "address_changed", "failures", AtMost(0.0)),
 ];
 
 const fn bar(

@@ -160,11 +160,21 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (0u64..MAX_VARINT).prop_map(Message::Ping),
         (0u64..MAX_VARINT).prop_map(Message::Pong),
-        millis.prop_map(|grace| Message::Drain { grace }),
+        millis.clone().prop_map(|grace| Message::Drain { grace }),
         (any::<bool>(), text())
             .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
-        proptest::option::of(text())
-            .prop_map(|log_level| Message::Configure(Configure { log_level })),
+        (
+            proptest::option::of(text()),
+            proptest::option::of(millis.clone()),
+            proptest::option::of(text())
+        )
+            .prop_map(|(log_level, ping_every, set_aside)| {
+                Message::Configure(Configure {
+                    log_level,
+                    ping_every,
+                    set_aside,
+                })
+            }),
         (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
             Message::Close(Close {
                 code: Code::ALL[code],
