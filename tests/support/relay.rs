@@ -99,7 +99,8 @@ impl Direction {
         // Scattered, but the same in each run.
         let number = path.count.fetch_add(1, Ordering::Relaxed);
         let drawn = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-        let hit = |one_in: u64, salt: u64| one_in != 0 && (drawn / (salt * 7 + 1)) % one_in == 0;
+        let hit =
+            |one_in: u64, salt: u64| one_in != 0 && (drawn / (salt * 7 + 1)).is_multiple_of(one_in);
         let mut out = Vec::new();
         if hit(disturbance.late, 2) && self.held.is_none() {
             self.held = Some(packet.to_vec());

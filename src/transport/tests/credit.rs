@@ -285,7 +285,7 @@ async fn an_upload_that_is_not_wanted_is_no_stalled_one(transport: Transport) {
         for _ in 0..100 {
             up.write(vec![1; PIECE].into()).await?;
         }
-        Ok::<_, stream::Error>(up)
+        Ok::<_, Error>(up)
     });
     let uploaded = timeout(SOON, upload).await.unwrap().unwrap();
     match transport {
