@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Http, Target};
+use crate::client::{Connection, Http, Target};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::report::Report;
@@ -90,15 +90,8 @@ async fn run(
         Direction::Down => target.ask(Http::One, Method::GET, &format!("/bytes?n={length}"))?,
         Direction::Up => target.ask(Http::One, Method::POST, "/sink")?,
     };
-    let warm_up = target.ask(Http::One, Method::GET, "/small")?;
-    let mut connections = Vec::new();
-    for _ in 0..streams {
-        let mut connection = target.connect(Http::One).await?;
-        connection
-            .exchange(target, &warm_up, Payload::empty())
-            .await?;
-        connections.push(connection);
-    }
+    let connections = timeout(DEADLINE, connect(target, streams)).await;
+    let connections = connections.context("connecting takes too long")??;
     let (before, begin) = (Cpu::now(target)?, Instant::now());
     let mut transfers = JoinSet::new();
     for mut connection in connections {
@@ -116,7 +109,10 @@ async fn run(
             Ok(())
         });
     }
-    while let Some(ended) = timeout(DEADLINE, transfers.join_next()).await? {
+    while let Some(ended) = timeout(DEADLINE, transfers.join_next())
+        .await
+        .context("no transfer ends")?
+    {
         ended??;
     }
     Ok(Sample {
@@ -124,6 +120,20 @@ async fn run(
         elapsed: begin.elapsed(),
         cpu: Cpu::now(target)?.since(&before),
     })
+}
+
+/// Connections that have carried a request already.
+async fn connect(target: &Target, count: u64) -> Result<Vec<Connection>> {
+    let warm_up = target.ask(Http::One, Method::GET, "/small")?;
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut connection = target.connect(Http::One).await?;
+        connection
+            .exchange(target, &warm_up, Payload::empty())
+            .await?;
+        connections.push(connection);
+    }
+    Ok(connections)
 }
 
 impl Sample {

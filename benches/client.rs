@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use ci_tunnel_tests::pki;
-use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::origin::live::PROTOCOL;
 use crate::payload::Payload;
 use crate::usage::Pid;
 
@@ -130,7 +132,7 @@ impl Target {
         Ok(match http {
             Http::One => {
                 let (sender, connection) = http1::handshake(io).await?;
-                tokio::spawn(connection);
+                tokio::spawn(connection.with_upgrades());
                 Connection::One(sender)
             }
             Http::Two => {
@@ -226,20 +228,8 @@ impl Connection {
         ask: &Ask,
         body: Payload,
     ) -> Result<Response<Incoming>> {
-        let response = match self {
-            Self::One(sender) => {
-                sender.ready().await?;
-                sender
-                    .send_request(target.request(ask, Http::One, body))
-                    .await?
-            }
-            Self::Two(sender) => {
-                sender.ready().await?;
-                sender
-                    .send_request(target.request(ask, Http::Two, body))
-                    .await?
-            }
-        };
+        let request = target.request(ask, self.http(), body);
+        let response = self.answer(request).await?;
         let status = response.status();
         ensure!(
             status == StatusCode::OK,
@@ -248,6 +238,42 @@ impl Connection {
             ask.uri
         );
         Ok(response)
+    }
+
+    /// Asks for an upgrade, which must be granted; then the connection is one for bytes.
+    pub async fn upgrade(mut self, target: &Target, ask: &Ask) -> Result<Upgraded> {
+        let mut request = target.request(ask, self.http(), Payload::empty());
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, PROTOCOL);
+        let response = self.answer(request).await?;
+        let status = response.status();
+        ensure!(
+            status == StatusCode::SWITCHING_PROTOCOLS,
+            "{} answers {status} to an upgrade",
+            target.name
+        );
+        Ok(hyper::upgrade::on(response).await?)
+    }
+
+    async fn answer(&mut self, request: Request<Payload>) -> Result<Response<Incoming>> {
+        Ok(match self {
+            Self::One(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Self::Two(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        })
+    }
+
+    const fn http(&self) -> Http {
+        match self {
+            Self::One(_) => Http::One,
+            Self::Two(_) => Http::Two,
+        }
     }
 
     /// As [`Self::send`], and reads the answer to its end. Says how long it was.

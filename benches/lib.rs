@@ -4,11 +4,13 @@
 
 pub mod affinity;
 pub mod client;
+pub mod download;
 pub mod environment;
 pub mod origin;
 pub mod payload;
 pub mod peers;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod targets;
 pub mod tunnel;
@@ -17,7 +19,12 @@ pub mod workload;
 
 // The workloads.
 pub mod bulk;
+pub mod churn;
+pub mod faults;
 pub mod fresh;
+pub mod idle;
+pub mod interactive;
 pub mod isolation;
+pub mod links;
 pub mod small;
 pub mod stalled;

@@ -1,8 +1,9 @@
 //! The origin: stands where the API server would, reached directly, through the tunnel and through its peers.
 
+pub mod live;
 pub mod program;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -33,9 +34,15 @@ const LISTENING: &str = "listening on ";
 
 impl Origin {
     pub async fn start() -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, &[]).await
+    }
+
+    /// Listens at this address, started by a command that becomes it: `nsenter` for one.
+    pub async fn start_at(address: Ipv4Addr, through: &[String]) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let mut command = Command::new(binary("origin")?);
-        command.arg(directory.path());
+        let mut command = Command::new("env");
+        command.args(through).arg(binary("origin")?);
+        command.arg(directory.path()).arg(address.to_string());
         let log = directory.path().join("origin.log");
         let mut process = Process::start("origin", command, &log)?;
         let line = process

@@ -112,7 +112,9 @@ impl Peer {
             Self::Rusnel => "passes on bytes, knows no requests; peers not authenticated here",
             Self::FrpQuic | Self::FrpTcp => "passes on bytes, knows no requests; one shared token",
             Self::Chisel => "passes on bytes, knows no requests; peers not authenticated here",
-            Self::Konnectivity => "CONNECT proxy: passes on bytes, knows no requests",
+            Self::Konnectivity => {
+                "CONNECT proxy: passes on bytes, knows no requests; clients not authenticated here"
+            }
         }
     }
 
@@ -245,7 +247,7 @@ impl Site<'_> {
 }
 
 /// Ports that were free a moment ago, all different: none of these programs says which one it was given.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut held = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {

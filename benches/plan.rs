@@ -41,8 +41,8 @@ impl Plan {
 
     pub fn times(&self) -> Times {
         Times {
-            warm_up: Duration::from_millis(self.pick(200, 1000)),
-            measure: Duration::from_millis(self.pick(1000, 4000)),
+            warm_up: Duration::from_millis(self.pick(200, 500)),
+            measure: Duration::from_millis(self.pick(1000, 3000)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use http::Method;
 use tokio::task::JoinSet;
@@ -115,7 +115,8 @@ fn compare(name: &str, target: &Target, sample: &Sample, direct: &Sample, report
 
 /// Connects, warms up, measures.
 pub async fn run(target: &Arc<Target>, load: Load, times: Times) -> Result<Sample> {
-    let connections = connect(target, load).await?;
+    let connections = timeout(DEADLINE, connect(target, load)).await;
+    let connections = connections.context("connecting takes too long")??;
     let begin = Instant::now() + times.warm_up;
     let end = begin + times.measure;
     let meter = Arc::new(Mutex::new(Meter {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::client::Target;
 use crate::origin::Origin;
 use crate::peers::Running;
-use crate::plan::Plan;
+use crate::plan::{Length, Plan};
 use crate::report::Report;
 use crate::tunnel::Tunnel;
 
@@ -16,6 +16,8 @@ use crate::tunnel::Tunnel;
 pub struct Targets {
     pub direct: Arc<Target>,
     pub tunnel: Tunnel,
+    /// The tunnel over its other transport, in full runs.
+    pub fallback: Option<Tunnel>,
     pub peers: Vec<Running>,
     _origin: Origin,
 }
@@ -25,11 +27,24 @@ impl Targets {
         let origin = Origin::start().await?;
         let mut peers = Vec::new();
         for peer in &plan.peers {
-            peers.push(peer.start(&plan.programs, &origin).await?);
+            // A second time, since another program may have taken one of its ports.
+            let started = match peer.start(&plan.programs, &origin).await {
+                Err(error) => {
+                    eprintln!("{} once more: {error:#}", peer.name());
+                    peer.start(&plan.programs, &origin).await
+                }
+                started => started,
+            };
+            peers.push(started.with_context(|| peer.name())?);
         }
+        let fallback = match plan.length {
+            Length::Quick => None,
+            Length::Full => Some(Tunnel::start_over_http2(&origin).await?),
+        };
         Ok(Self {
             direct: Arc::new(origin.target()?),
             tunnel: Tunnel::start(&origin).await?,
+            fallback,
             peers,
             _origin: origin,
         })
@@ -38,8 +53,10 @@ impl Targets {
     /// Direct first, since the others are compared with it.
     pub fn in_turn(&self) -> Vec<Arc<Target>> {
         let ours = [&self.direct, &self.tunnel.target];
+        let fallback = self.fallback.iter().map(|tunnel| &tunnel.target);
         let peers = self.peers.iter().map(|peer| &peer.target);
-        ours.into_iter().chain(peers).map(Arc::clone).collect()
+        let all = ours.into_iter().chain(fallback).chain(peers);
+        all.map(Arc::clone).collect()
     }
 
     /// What each process holds now, and held at most since the targets were started.

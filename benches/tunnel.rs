@@ -31,13 +31,23 @@ const JOB: [&str; 18] = [
 
 impl Tunnel {
     pub async fn start(origin: &Origin) -> Result<Self> {
+        Self::start_with("tunnel", "", origin).await
+    }
+
+    /// With the agent as where UDP is blocked.
+    pub async fn start_over_http2(origin: &Origin) -> Result<Self> {
+        Self::start_with("tunnel-http2", "transport: http2", origin).await
+    }
+
+    async fn start_with(name: &'static str, agent_yaml: &str, origin: &Origin) -> Result<Self> {
         let programs = Programs::builder()
             .server_yaml(SERVER_YAML)
+            .agent_yaml(agent_yaml)
             .agent(AGENT, RULES)
             .kubeconfig(&origin.kubeconfig()?)
             .start()
             .await?;
-        Self::over("tunnel", programs, origin).await
+        Self::over(name, programs, origin).await
     }
 
     /// Over programs that were started some other way, with [`AGENT`] among the agents, [`RULES`] its rules.

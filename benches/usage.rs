@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::time::sleep;
 
 use crate::client::Target;
 
@@ -43,6 +44,12 @@ impl Pid {
             .map(|(user, system)| user + system)
             .context("utime and stime of /proc/<pid>/stat")?;
         Ok(TICK * ticks)
+    }
+
+    pub fn descriptors(self) -> Result<usize> {
+        let path = format!("/proc/{}/fd", self.0);
+        let entries = std::fs::read_dir(&path).with_context(|| path.clone())?;
+        Ok(entries.count())
     }
 
     pub fn memory(self) -> Result<Memory> {
@@ -101,6 +108,26 @@ impl Cpu {
         self.client + self.origin + self.between()
     }
 }
+
+/// Waits until these have next to nothing to do any more, or for half a minute.
+pub async fn settle(pids: &[Pid]) -> Result<()> {
+    let used = || pids.iter().map(|pid| pid.cpu()).sum::<Result<Duration>>();
+    let mut before = used()?;
+    for _ in 0..PATIENCE {
+        sleep(PAUSE).await;
+        let now = used()?;
+        if now.saturating_sub(before) <= IDLE {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+const PAUSE: Duration = Duration::from_millis(500);
+/// In a [`PAUSE`].
+const IDLE: Duration = Duration::from_millis(20);
+const PATIENCE: usize = 60;
 
 #[cfg(test)]
 mod tests {

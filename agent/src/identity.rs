@@ -2,6 +2,8 @@
 //!
 //! Pure. The agent does not trust the server's cleaning: a head that could speak for somebody is refused, not cleaned.
 
+mod recent;
+
 use ci_tunnel::kube;
 use ci_tunnel::protocol::head::{RequestHead, RequestKind};
 use ci_tunnel::protocol::identity::{KubernetesIdentity, NotAHeader};
@@ -9,6 +11,8 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
     SEC_WEBSOCKET_PROTOCOL,
 };
+
+pub use recent::Recent;
 
 /// Why a request is not carried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,11 +31,11 @@ pub enum Refusal {
     Identity(#[from] NotAHeader),
 }
 
-/// The headers to send for `head` to the API server: its own, then those of its identity.
+/// The headers to send for `head` to the API server: its own, then those of its identity, which `recent` may know.
 ///
 /// # Errors
 /// The head is for another agent, or holds what could change as whom it runs or where it ends.
-pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
+pub fn headers(head: RequestHead, agent: u64, recent: &Recent) -> Result<HeaderMap, Refusal> {
     if head.agent != agent {
         return Err(Refusal::OtherAgent {
             wanted: head.agent,
@@ -45,8 +49,10 @@ pub fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
     check_length(&head.kind, &head.headers)?;
     let mut headers = head.headers;
     if let KubernetesIdentity::Impersonate(impersonation) = &head.identity {
-        for (name, value) in impersonation.headers()? {
-            headers.append(name, value);
+        let identity = recent.headers(impersonation)?;
+        headers.reserve(identity.len());
+        for (name, value) in identity.iter() {
+            headers.append(name.clone(), value.clone());
         }
     }
     Ok(headers)

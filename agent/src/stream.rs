@@ -35,6 +35,8 @@ const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Context {
     /// The id that the server gave this agent; requests for another are refused.
     pub agent: u64,
+    /// The identities of its requests.
+    pub recent: identity::Recent,
     pub upstream: Arc<Upstream>,
     pub metrics: Arc<Metrics>,
     /// From the end of the request's body to the response head.
@@ -67,7 +69,7 @@ enum Error {
 /// Carries the request that `receiver` begins with. Ends within a moment of the server's giving up on it.
 pub async fn serve(mut sender: Sender, mut receiver: Receiver, context: Arc<Context>) {
     let running = context.metrics.request_begins();
-    let Ok(head) = timeout(HEAD_DEADLINE, read_head(&mut receiver))
+    let Ok(head) = timeout(HEAD_DEADLINE, read_head(&mut receiver, &context.recent))
         .await
         .unwrap_or(Err(Error::Late))
     else {
@@ -109,7 +111,10 @@ pub async fn refuse_busy(mut sender: Sender, mut receiver: Receiver) {
     .await;
 }
 
-async fn read_head(receiver: &mut Receiver) -> Result<RequestHead, Error> {
+async fn read_head(
+    receiver: &mut Receiver,
+    recent: &identity::Recent,
+) -> Result<RequestHead, Error> {
     let (kind, payload) = receiver
         .frame(MAX_HEAD_FRAME)
         .await?
@@ -117,7 +122,7 @@ async fn read_head(receiver: &mut Receiver) -> Result<RequestHead, Error> {
     if kind != Kind::RequestHead as u64 {
         return Err(Malformed::UnexpectedFrame(kind).into());
     }
-    let head = RequestHead::decode(payload)?;
+    let head = RequestHead::decode_by(payload, |identity| recent.decode(identity))?;
     if head.kind == RequestKind::Empty && receiver.frame(0).await?.is_some() {
         return Err(Malformed::Invalid("kind").into());
     }
@@ -131,7 +136,7 @@ async fn exchange(
     context: &Arc<Context>,
 ) -> Result<Outcome, Error> {
     let (method, target, kind) = (head.method.clone(), head.target.clone(), head.kind.clone());
-    let headers = identity::headers(head, context.agent)?;
+    let headers = identity::headers(head, context.agent, &context.recent)?;
     let upgrade = if let RequestKind::Upgrade(protocol) = &kind {
         Some(protocol.clone())
     } else {
@@ -155,7 +160,8 @@ async fn exchange(
         }
         RequestKind::Upgrade(protocol) => {
             let answer = answer(&outgoing, None, None, context).await?;
-            upgrade::relay(answer, &protocol, sender, receiver, context).await
+            // Rare, and large: in a box it does not make every request's task larger.
+            Box::pin(upgrade::relay(answer, &protocol, sender, receiver, context)).await
         }
     }
 }

@@ -109,10 +109,10 @@ impl Upstream {
             return Ok(answer);
         }
         self.counters.rejected.inc();
-        if self.credentials.rejected(&loaded).await && replayable {
+        if Box::pin(self.credentials.rejected(&loaded)).await && replayable {
             // A 401 did nothing, and there is another credential now.
             let loaded = self.credentials.current().await;
-            return self.send_with(&loaded, outgoing, None).await;
+            return Box::pin(self.send_with(&loaded, outgoing, None)).await;
         }
         Ok(answer)
     }
@@ -203,7 +203,8 @@ impl Upstream {
                 },
             }
         }
-        let mut connection = self.connect(loaded).await?;
+        // In a box, since every request's task would be as large as this rare future.
+        let mut connection = Box::pin(self.connect(loaded)).await?;
         let sent = connection.sender.send_request(request).await;
         sent.map(|response| self.answer(response, connection))
             .map_err(|error| self.broken(outgoing, &error))

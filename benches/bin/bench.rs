@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ci_tunnel_benches::peers::{Peer, Programs};
 use ci_tunnel_benches::plan::{Length, Plan};
 use ci_tunnel_benches::report::{Described, Page, Report, Run};
 use ci_tunnel_benches::workload::Workload;
 use ci_tunnel_benches::{affinity, environment};
 use clap::{Parser, ValueEnum as _};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -49,14 +50,21 @@ async fn main() -> Result<()> {
     if !arguments.no_build {
         build()?;
     }
+    let begin = Instant::now();
     let environment = environment::describe(&affinity::pin(arguments.processors)?);
     println!("{environment:#}");
     let plan = plan(&arguments)?;
     let peers = describe(&plan);
+    println!("{:#}", serde_json::to_value(&peers)?);
     let mut report = Report::default();
-    measure(&arguments.workloads, &plan, &mut report).await?;
+    tokio::select! {
+        measured = measure(&arguments.workloads, &plan, &mut report) => measured?,
+        // An error instead of an end: so all that was started ends, too.
+        signal = stopped() => bail!("stopped by {}", signal?),
+    }
     report.print();
-    println!("load average at the end: {}", environment::load());
+    let (load, took) = (environment::load(), begin.elapsed().as_secs());
+    println!("took {took} s; load average at the end: {load}");
     let (figures, lost) = report.into_parts();
     let run = Run {
         time: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
@@ -137,6 +145,15 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         peers,
         programs,
     })
+}
+
+async fn stopped() -> Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
 }
 
 fn describe(plan: &Plan) -> Vec<Described> {

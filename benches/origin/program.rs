@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use ci_tunnel_tests::pki::Authority;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,8 +19,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::live::{self, Events};
 use super::{CA_FILE, LISTENING, TOKEN};
 use crate::payload::Payload;
+
+type Reply = Either<Payload, Events>;
 
 /// What is answered to everybody.
 struct Answers {
@@ -32,14 +36,14 @@ struct Answers {
 ///
 /// # Errors
 /// No port can be had, or `directory` can not be written.
-pub async fn serve(directory: &Path) -> Result<()> {
+pub async fn serve(directory: &Path, address: Ipv4Addr) -> Result<()> {
     let authority = Authority::new("origin")?;
     let tls = authority
-        .local_server()?
+        .server_at(address.into())?
         .server_config(&["h2", "http/1.1"])?;
     let ca = directory.join(CA_FILE);
     std::fs::write(&ca, authority.ca_pem()).with_context(|| ca.display().to_string())?;
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let listener = TcpListener::bind(SocketAddr::from((address, 0))).await?;
     println!("{LISTENING}{}", listener.local_addr()?);
     let acceptor = TlsAcceptor::from(tls);
     let answers = Arc::new(Answers {
@@ -82,14 +86,28 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, answers: Arc<Answe
     } else {
         let _ = http1::Builder::new()
             .serve_connection(TokioIo::new(tls), service)
+            .with_upgrades()
             .await;
     }
 }
 
-async fn answer(request: Request<Incoming>, answers: &Answers) -> Response<Payload> {
+async fn answer(request: Request<Incoming>, answers: &Answers) -> Response<Reply> {
     if request.headers().get(AUTHORIZATION) != Some(&answers.authorization) {
-        return plain(StatusCode::UNAUTHORIZED, Payload::empty());
+        return plain(StatusCode::UNAUTHORIZED, Payload::empty()).map(Either::Left);
     }
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/watch") => {
+            let query = request.uri().query().unwrap_or_default();
+            let period = query.strip_prefix("ms=").map(str::parse);
+            let period = Duration::from_millis(period.and_then(Result::ok).unwrap_or_default());
+            Response::new(Either::Right(Events::each(period)))
+        }
+        (&Method::POST, "/exec") => live::echo(request).map(Either::Left),
+        _ => finite(request, answers).await.map(Either::Left),
+    }
+}
+
+async fn finite(request: Request<Incoming>, answers: &Answers) -> Response<Payload> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/small") => json(answers.small.clone(), answers),
         (&Method::GET, "/version") => json(

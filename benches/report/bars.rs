@@ -29,7 +29,9 @@ pub struct Verdict {
 
 use Bound::{AtLeast, AtMost};
 
-pub const BARS: [Bar; 20] = [
+/// In the order of the page.
+#[rustfmt::skip]
+pub const BARS: &[Bar] = &[
     bar("small", "h1_c1", "ratio", AtLeast(0.28)),
     bar("small", "h1_c1", "added_mean", AtMost(0.22)),
     bar("small", "h1_c32", "ratio", AtLeast(0.36)),
@@ -48,8 +50,24 @@ pub const BARS: [Bar; 20] = [
     bar("stalled", "n1000", "p99_ratio", AtMost(2.0)),
     bar("stalled", "n1000", "failures", AtMost(0.0)),
     bar("stalled", "n1000", "server_rss", AtMost(1024.0)),
+    bar("stalled", "n1000", "agent_rss", AtMost(1024.0)),
     bar("stalled", "n4095", "p99_ratio", AtMost(3.0)),
     bar("stalled", "n4095", "failures", AtMost(0.0)),
+    bar("stalled", "n4095", "server_rss", AtMost(1024.0)),
+    bar("stalled", "n4095", "agent_rss", AtMost(1024.0)),
+    bar("stalled", "n4095", "server_after_ratio", AtMost(2.0)),
+    bar("stalled", "n4095", "agent_after_ratio", AtMost(2.0)),
+    bar("interactive", "beside_bulk", "echo_p99", AtMost(15.0)),
+    bar("interactive", "beside_bulk", "event_p99", AtMost(20.0)),
+    bar("links", "rtt40_loss1_cubic", "beside_p99", AtMost(0.35)).over("tunnel-http2"),
+    bar("links", "rtt40_loss1_bbr", "bulk_alone_share", AtLeast(0.75)),
+    bar("idle", "agents_1000", "server_each", AtMost(50.0)),
+    bar("idle", "watches_1000", "server_each", AtMost(8.0)),
+    bar("idle", "watches_1000", "agent_each", AtMost(12.0)),
+    bar("faults", "server_killed", "first_success", AtMost(1000.0)),
+    bar("faults", "server_killed_http2", "first_success", AtMost(1000.0)),
+    bar("faults", "agent_killed", "first_success", AtMost(1000.0)),
+    bar("faults", "address_changed", "failures", AtMost(0.0)),
 ];
 
 const fn bar(

@@ -84,6 +84,10 @@ impl Run {
 }
 
 impl Lost {
+    pub fn is_at(&self, place: [&str; 3]) -> bool {
+        [&self.workload, &self.case, &self.target] == place
+    }
+
     /// A peer that fails is a result; anything else that fails is a failure of the run.
     pub fn is_failure(&self) -> bool {
         !Peer::is_name(&self.target)

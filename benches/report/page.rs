@@ -22,7 +22,7 @@ pub struct Page {
 pub(super) struct Section {
     view: View,
     pub(super) table: Table,
-    pub(super) svg: String,
+    pub(super) svg: Option<String>,
 }
 
 /// Lines of docs/benchmarks.md between which this writes.
@@ -33,9 +33,14 @@ impl Page {
     pub fn new(run: Run) -> Result<Self> {
         let mut sections = Vec::new();
         for view in VIEWS {
-            if let Some(table) = Table::of(&view, &run.figures) {
-                let svg = plot::svg(view.title, &table)?;
-                sections.push(Section { view, table, svg });
+            if let Some(table) = Table::of(view, &run) {
+                let svg = view.picture.then(|| plot::svg(view.title, &table));
+                let svg = svg.transpose()?;
+                sections.push(Section {
+                    view: *view,
+                    table,
+                    svg,
+                });
             }
         }
         let verdicts = BARS.iter().map(|bar| bar.judge(&run.figures)).collect();
@@ -51,8 +56,10 @@ impl Page {
         let folder = document.with_extension("");
         std::fs::create_dir_all(&folder)?;
         for section in &self.sections {
-            let file = folder.join(section.file());
-            std::fs::write(&file, &section.svg).with_context(|| file.display().to_string())?;
+            if let Some(svg) = &section.svg {
+                let file = folder.join(section.file());
+                std::fs::write(&file, svg).with_context(|| file.display().to_string())?;
+            }
         }
         let name = folder
             .file_name()
@@ -69,12 +76,9 @@ impl Page {
     pub fn html(&self) -> String {
         let mut body = html::from_markdown(&self.introduction());
         for section in &self.sections {
-            let _ = write!(
-                body,
-                "<h2>{}</h2>\n{}\n",
-                html::escape(section.title()),
-                section.svg
-            );
+            let title = html::escape(section.title());
+            let picture = section.svg.as_deref().unwrap_or_default();
+            let _ = writeln!(body, "<h2>{title}</h2>\n{picture}");
             body += &html::from_markdown(&section.table.markdown());
         }
         html::document("ci-tunnel benchmarks", &body)
@@ -84,11 +88,10 @@ impl Page {
         let mut text = self.introduction();
         for section in &self.sections {
             let (title, file) = (section.title(), section.file());
-            let table = section.table.markdown();
-            let _ = write!(
-                text,
-                "\n### {title}\n\n{table}\n![{title}]({folder}/{file})\n"
-            );
+            let _ = write!(text, "\n### {title}\n\n{}", section.table.markdown());
+            if section.svg.is_some() {
+                let _ = writeln!(text, "\n![{title}]({folder}/{file})");
+            }
         }
         text
     }
@@ -172,13 +175,12 @@ impl Page {
         *text += "\n### Where a peer is ahead of the tunnel\n\nBy more than 5 %; **bold** in the tables.\n\n";
         let mut nobody = true;
         for section in &self.sections {
-            for (target, cases) in section.table.ahead() {
-                let _ = writeln!(
-                    text,
-                    "* {}: {target} ({})",
-                    section.title(),
-                    cases.join(", ")
-                );
+            let peers = section.table.ahead().into_iter();
+            let peers: Vec<_> = peers
+                .map(|(peer, cases)| format!("{peer} ({})", cases.join(", ")))
+                .collect();
+            if !peers.is_empty() {
+                let _ = writeln!(text, "* {}: {}", section.title(), peers.join("; "));
                 nobody = false;
             }
         }

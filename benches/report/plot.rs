@@ -9,7 +9,7 @@ use super::table::{Cell, Row, Table, number};
 /// One target's bar in one panel.
 struct Bar<'a> {
     target: &'a str,
-    cell: Option<Cell>,
+    cell: Cell,
 }
 
 const WIDTH: u32 = 960;
@@ -51,7 +51,7 @@ pub fn svg(title: &str, table: &Table) -> Result<String> {
 fn bar(row: &Row, case: usize) -> Bar<'_> {
     Bar {
         target: &row.target,
-        cell: row.cells.get(case).copied().flatten(),
+        cell: row.cells.get(case).copied().unwrap_or(Cell::Missing),
     }
 }
 
@@ -63,7 +63,7 @@ fn draw_panel(
     area.draw(&Text::new(case.to_owned(), (10, 6), ("sans-serif", 14)))?;
     let most = bars
         .iter()
-        .filter_map(|bar| bar.cell)
+        .filter_map(|bar| bar.cell.measured())
         .map(|cell| cell.most)
         .fold(0.0, f64::max);
     let width = f64::from(i32::try_from(area.dim_in_pixel().0)? - NAMES - NUMBERS);
@@ -75,12 +75,12 @@ fn draw_panel(
             (10, top + 2),
             ("sans-serif", 12),
         ))?;
-        let Some(cell) = bar.cell else {
-            area.draw(&Text::new(
-                "not measured",
-                (NAMES, top + 2),
-                ("sans-serif", 12),
-            ))?;
+        let Cell::Measured(cell) = bar.cell else {
+            let word = match bar.cell {
+                Cell::Failed => "failed",
+                _ => "not measured",
+            };
+            area.draw(&Text::new(word, (NAMES, top + 2), ("sans-serif", 12)))?;
             continue;
         };
         let corners = [(NAMES, top + 2), (x(cell.median), top + BAR - 3)];
@@ -107,11 +107,11 @@ fn color(target: &str) -> RGBColor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Cell, Row, Table};
+    use super::super::table::{Cell, Measured, Row, Table};
 
     #[test]
     fn draws_a_bar_for_what_was_measured_and_says_what_was_not() {
-        let cell = Cell {
+        let cell = Measured {
             median: 12.0,
             least: 11.0,
             most: 14.0,
@@ -121,7 +121,7 @@ mod tests {
             cases: vec!["c1".to_owned(), "c<32>".to_owned()],
             rows: vec![Row {
                 target: "tunnel".to_owned(),
-                cells: vec![Some(cell), None],
+                cells: vec![Cell::Measured(cell), Cell::Missing],
             }],
         };
         let svg = super::svg("Rate", &table).unwrap();

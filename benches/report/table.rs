@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, View};
+use super::{Figure, Run, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
@@ -13,13 +13,20 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     pub target: String,
-    /// `None` where nothing was measured.
-    pub cells: Vec<Option<Cell>>,
+    pub cells: Vec<Cell>,
 }
 
-/// Medians, and how far rounds lay apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cell {
+pub enum Cell {
+    Measured(Measured),
+    /// It was tried, and nothing could be measured.
+    Failed,
+    Missing,
+}
+
+/// A median, and how far rounds lay apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
     pub median: f64,
     pub least: f64,
     pub most: f64,
@@ -27,38 +34,28 @@ pub struct Cell {
     pub ahead: bool,
 }
 
-/// Whom others are compared with.
+/// Whom others are compared with; also the beginning of the names of tunnels with other settings.
 const OURS: &str = "tunnel";
 const DIRECT: &str = "direct";
 
 impl Table {
     /// `None` if the run has nothing for this view.
-    pub fn of(view: &View, figures: &[Figure]) -> Option<Self> {
-        let shown: Vec<&Figure> = figures
+    pub fn of(view: &View, run: &Run) -> Option<Self> {
+        let shown: Vec<&Figure> = run
+            .figures
             .iter()
-            .filter(|figure| figure.workload == view.workload && figure.measure == view.measure)
+            .filter(|figure| view.shows(figure))
             .collect();
         let cases = distinct(shown.iter().map(|figure| &figure.case));
         let targets = distinct(shown.iter().map(|figure| &figure.target));
-        let find = |target: &str, case: &str| {
-            let mut found = shown.iter();
-            found.find(|figure| figure.target == target && figure.case == case)
-        };
-        let cell = |target: &str, case: &str| {
-            let figure = find(target, case)?;
-            let ours = find(OURS, case).map(|ours| ours.median());
-            let peer = target != DIRECT && target != OURS;
-            let median = figure.median();
-            Some(Cell {
-                median,
-                least: figure.rounds.iter().copied().fold(f64::INFINITY, f64::min),
-                most: figure
-                    .rounds
-                    .iter()
-                    .copied()
-                    .fold(f64::NEG_INFINITY, f64::max),
-                ahead: peer && ours.is_some_and(|ours| view.better.is_ahead(median, ours)),
-            })
+        let cell = |target: &String, case: &String| {
+            let place = [view.workload, case, target];
+            let mut lost = run.lost.iter();
+            match Measured::of(view, &shown, place) {
+                Some(measured) => Cell::Measured(measured),
+                None if lost.any(|lost| lost.is_at(place)) => Cell::Failed,
+                None => Cell::Missing,
+            }
         };
         let rows: Vec<_> = targets
             .iter()
@@ -75,7 +72,7 @@ impl Table {
         let cases = |row: &Row| -> Vec<String> {
             let cells = self.cases.iter().zip(&row.cells);
             cells
-                .filter(|(_, cell)| cell.is_some_and(|cell| cell.ahead))
+                .filter(|(_, cell)| cell.measured().is_some_and(|cell| cell.ahead))
                 .map(|(case, _)| case.clone())
                 .collect()
         };
@@ -95,14 +92,47 @@ impl Table {
             let _ = write!(text, "| {} |", row.target);
             for cell in &row.cells {
                 let _ = match cell {
-                    None => write!(text, " – |"),
-                    Some(cell) if cell.ahead => write!(text, " **{}** |", number(cell.median)),
-                    Some(cell) => write!(text, " {} |", number(cell.median)),
+                    Cell::Missing => write!(text, " – |"),
+                    Cell::Failed => write!(text, " failed |"),
+                    Cell::Measured(cell) if cell.ahead => {
+                        write!(text, " **{}** |", number(cell.median))
+                    }
+                    Cell::Measured(cell) => write!(text, " {} |", number(cell.median)),
                 };
             }
             text.push('\n');
         }
         text
+    }
+}
+
+impl Measured {
+    fn of(view: &View, figures: &[&Figure], place: [&str; 3]) -> Option<Self> {
+        let [workload, case, target] = place;
+        let find = |target: &str| {
+            let mut found = figures.iter();
+            found.find(|figure| figure.is([workload, case, target], view.measure))
+        };
+        let figure = find(target)?;
+        let ours = find(OURS).map(|ours| ours.median());
+        let peer = target != DIRECT && !target.starts_with(OURS);
+        let median = figure.median();
+        let rounds = || figure.rounds.iter().copied();
+        Some(Self {
+            median,
+            least: rounds().fold(f64::INFINITY, f64::min),
+            most: rounds().fold(f64::NEG_INFINITY, f64::max),
+            ahead: peer && ours.is_some_and(|ours| view.better.is_ahead(median, ours)),
+        })
+    }
+}
+
+impl Cell {
+    pub const fn measured(&self) -> Option<&Measured> {
+        match self {
+            Self::Measured(measured) => Some(measured),
+            Self::Failed | Self::Missing => None,
+        }
     }
 }
 
@@ -132,8 +162,8 @@ pub fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::Better;
-    use super::{Figure, Table, View, number};
+    use super::super::{Better, Figure, Lost, Run, View};
+    use super::{Table, number};
 
     fn figure(case: &str, target: &str, rounds: &[f64]) -> Figure {
         Figure {
@@ -146,25 +176,36 @@ mod tests {
         }
     }
 
-    const RATE: View = View {
-        workload: "small",
-        measure: "rate",
-        title: "Rate",
-        better: Better::Higher,
-    };
+    fn run(figures: Vec<Figure>) -> Run {
+        Run {
+            time: 0,
+            command: String::new(),
+            environment: serde_json::Value::Null,
+            peers: Vec::new(),
+            figures,
+            lost: vec![Lost {
+                workload: "small".to_owned(),
+                case: "c32".to_owned(),
+                target: "frp".to_owned(),
+                why: String::new(),
+            }],
+        }
+    }
+
+    const RATE: View = View::new("small", "rate", "Rate", Better::Higher);
 
     #[test]
-    fn marks_who_is_ahead_and_what_is_missing() {
-        let figures = [
+    fn marks_who_is_ahead_who_failed_and_what_is_missing() {
+        let run = run(vec![
             figure("c1", "direct", &[900.0]),
             figure("c1", "tunnel", &[99.0, 100.0, 200.0]),
             figure("c1", "frp", &[104.0]),
             figure("c1", "rathole", &[20_500.0]),
             figure("c32", "tunnel", &[7.0]),
-        ];
-        let table = Table::of(&RATE, &figures).unwrap();
+        ]);
+        let table = Table::of(&RATE, &run).unwrap();
         let expected = "| | c1 | c32 |\n| --- | ---: | ---: |\n| direct | 900 | – |\n| tunnel | 100 | 7.00 |\n\
-                        | frp | 104 | – |\n| rathole | **20 500** | – |\n";
+                        | frp | 104 | failed |\n| rathole | **20 500** | – |\n";
         assert_eq!(table.markdown(), expected);
         assert_eq!(
             table.ahead(),
@@ -174,7 +215,7 @@ mod tests {
 
     #[test]
     fn shows_nothing_of_what_was_not_measured() {
-        assert_eq!(Table::of(&RATE, &[]), None);
+        assert_eq!(Table::of(&RATE, &run(Vec::new())), None);
     }
 
     #[test]

@@ -145,14 +145,16 @@ impl Authenticator {
         if let Some(job_tokens) = &self.job_tokens
             && job_token::is_job_token(job.expose())
         {
-            return job_tokens.authenticate(job).await;
+            return Box::pin(job_tokens.authenticate(job)).await;
         }
         let key = job.fingerprint();
         if let Some(known) = self.verified.get(&key) {
             known.still_valid()?;
             return Ok(known);
         }
-        let authenticated = Arc::new(self.verify(job.expose(), SystemTime::now()).await?);
+        // In a box, since every request's future would be as large as this rare one.
+        let verified = Box::pin(self.verify(job.expose(), SystemTime::now())).await?;
+        let authenticated = Arc::new(verified);
         authenticated.still_valid()?;
         self.verified.insert(key, authenticated.clone());
         Ok(authenticated)
@@ -183,11 +185,22 @@ impl Authenticator {
             session::AUDIENCE => session::verify(&self.session, token, now)?,
             _ => return Err(Error::Unknown),
         };
-        let provider = &claims.job.provider;
-        if provider != provider::LOCAL && self.config.providers.get(provider).is_none() {
-            return Err(Error::ProviderGone(provider.clone()));
+        if !self.is_provider_here(&claims) {
+            return Err(Error::ProviderGone(claims.job.provider));
         }
         Ok(self.of_own(claims))
+    }
+
+    /// Whether the job's provider is the one still that vouched for it. Under its name may be another by now.
+    fn is_provider_here(&self, claims: &signed::Claims) -> bool {
+        match claims.job.provider.as_str() {
+            provider::LOCAL => true,
+            name => {
+                let provider = self.config.providers.get(name);
+                let issuer = provider.and_then(|provider| provider.issuer());
+                issuer.is_some() && issuer == claims.vouched_by.as_deref()
+            }
+        }
     }
 
     fn of_own(&self, claims: signed::Claims) -> Authenticated {

@@ -120,7 +120,7 @@ pub fn put_header(out: &mut BytesMut, kind: Kind, length: u64) {
 
 /// Appends a frame whose payload `write` makes.
 pub fn put(out: &mut BytesMut, kind: Kind, write: impl FnOnce(&mut BytesMut)) {
-    let mut payload = BytesMut::with_capacity(512);
+    let mut payload = BytesMut::with_capacity(1024);
     write(&mut payload);
     put_header(out, kind, payload.len() as u64);
     out.extend_from_slice(&payload);

@@ -1,5 +1,7 @@
 //! The heads of request streams: what is asked, as whom; what came back, or why nothing did.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -163,10 +165,28 @@ impl RequestHead {
     /// A field is missing, impossible or over its limit. A head without an identity is refused: an identity that got
     /// lost must never become the agent's own.
     pub fn decode(payload: Bytes) -> Result<Self, Malformed> {
+        Self::decode_by(payload, |identity| {
+            Impersonation::decode(identity).map(Arc::new)
+        })
+    }
+
+    /// As [`Self::decode`], for who remembers identities: `identity` gives what [`Impersonation::decode`] makes of the
+    /// same bytes.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_by(
+        payload: Bytes,
+        identity: impl Fn(Bytes) -> Result<Arc<Impersonation>, Malformed>,
+    ) -> Result<Self, Malformed> {
         let mut head = RequestFields::default();
         let mut reader = Reader::new(payload);
         while let Some((tag, value)) = reader.field()? {
-            head.take(tag, &value)?;
+            if tag == request::IMPERSONATION {
+                head.impersonation = Some(identity(value)?);
+            } else {
+                head.take(tag, &value)?;
+            }
         }
         head.finish()
     }
@@ -182,7 +202,7 @@ struct RequestFields {
     kind: Option<u64>,
     upgrade: Option<HeaderValue>,
     identity: Option<u64>,
-    impersonation: Option<Impersonation>,
+    impersonation: Option<Arc<Impersonation>>,
 }
 
 impl RequestFields {
@@ -199,9 +219,6 @@ impl RequestFields {
             request::KIND => self.kind = Some(number("kind", value)?),
             request::UPGRADE => self.upgrade = Some(header_value("upgrade", value)?),
             request::IDENTITY => self.identity = Some(number("identity", value)?),
-            request::IMPERSONATION => {
-                self.impersonation = Some(Impersonation::decode(value.clone())?)
-            }
             _ => {}
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 mod headers;
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 pub use self::headers::NotAHeader;
@@ -13,8 +15,8 @@ pub enum KubernetesIdentity {
     /// As the agent itself: its own credentials, no impersonation.
     #[default]
     Agent,
-    /// As somebody else, by Kubernetes impersonation.
-    Impersonate(Impersonation),
+    /// As somebody else, by Kubernetes impersonation. Shared: every request of a job has the same one.
+    Impersonate(Arc<Impersonation>),
 }
 
 /// The values of the `Impersonate-*` headers that the agent will make.

@@ -58,6 +58,11 @@ impl Authority {
         ])
     }
 
+    /// A server certificate for an address.
+    pub fn server_at(&self, address: IpAddr) -> Result<Leaf> {
+        self.server(vec![SanType::IpAddress(address)])
+    }
+
     /// A server certificate for these names and addresses.
     pub fn server(&self, names: Vec<SanType>) -> Result<Leaf> {
         self.leaf("server", names, ExtendedKeyUsagePurpose::ServerAuth)

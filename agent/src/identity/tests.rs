@@ -1,5 +1,7 @@
 //! Which heads are carried, and the headers made for them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ci_tunnel::protocol::identity::Impersonation;
 use http::Method;
@@ -7,6 +9,10 @@ use http::Method;
 use super::*;
 
 const AGENT: u64 = 7;
+
+fn headers(head: RequestHead, agent: u64) -> Result<HeaderMap, Refusal> {
+    super::headers(head, agent, &Recent::default())
+}
 
 fn head(headers: &[(&str, &str)], kind: RequestKind, identity: KubernetesIdentity) -> RequestHead {
     let mut map = HeaderMap::new();
@@ -35,7 +41,7 @@ fn plain(sent: &[(&str, &str)]) -> Result<HeaderMap, Refusal> {
 }
 
 fn as_somebody(somebody: Impersonation) -> Result<HeaderMap, Refusal> {
-    let identity = KubernetesIdentity::Impersonate(somebody);
+    let identity = KubernetesIdentity::Impersonate(Arc::new(somebody));
     let upgrade = RequestKind::Upgrade(HeaderValue::from_static("SPDY/3.1"));
     let made = headers(head(&[], RequestKind::Empty, identity.clone()), AGENT);
     assert_eq!(

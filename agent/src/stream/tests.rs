@@ -30,6 +30,7 @@ async fn bed(scripts: Vec<Script>, response_deadline: Duration) -> Bed {
     let (server, agent) = pair(&listener).await;
     let (trigger, watcher) = drain::channel();
     let context = Arc::new(Context {
+        recent: identity::Recent::default(),
         agent: AGENT,
         upstream,
         metrics: metrics(),
@@ -60,10 +61,10 @@ async fn a_small_response_comes_whole() {
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nWarning: 1\r\nWarning: 2\r\nKeep-Alive: timeout=5\r\n\r\nok";
     let bed = bed(vec![vec![ok, ok]], PATIENT).await;
     let mut request = head("/api/v1/pods?labelSelector=a%3Db", RequestKind::Empty);
-    request.identity = KubernetesIdentity::Impersonate(Impersonation {
+    request.identity = KubernetesIdentity::Impersonate(Arc::new(Impersonation {
         username: "gitlab:ci_job:1".to_owned(),
         ..Impersonation::default()
-    });
+    }));
     for _ in 0..2 {
         let (_sender, mut receiver) = ask(&bed.server, &request).await;
         let response = answer(&mut receiver).await.unwrap();

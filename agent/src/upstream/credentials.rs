@@ -123,7 +123,7 @@ impl Credentials {
             due && state.files.changed()
         };
         if due {
-            self.reload().await;
+            Box::pin(self.reload()).await;
         }
         Arc::clone(&self.state().loaded)
     }
@@ -161,7 +161,7 @@ impl Credentials {
             Authorization::None => Ok(None),
             Authorization::Header(value) => Ok(Some(value.clone())),
             Authorization::Plugin(plugin) => {
-                let header = tokio::time::timeout(PLUGIN_DEADLINE, plugin.header());
+                let header = Box::pin(tokio::time::timeout(PLUGIN_DEADLINE, plugin.header()));
                 header
                     .await
                     .unwrap_or_else(|_| Err(plugin.timed_out(PLUGIN_DEADLINE)))

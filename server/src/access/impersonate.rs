@@ -5,6 +5,8 @@
 
 mod names;
 
+use std::sync::Arc;
+
 use ci_tunnel::protocol::identity::{Impersonation, KubernetesIdentity, MAX_VALUE, MAX_VALUES};
 
 use super::template::{Template, Unrenderable, ref_type};
@@ -55,7 +57,7 @@ impl Source {
             Self::Impersonate(templates) => templates.render(job, agent)?,
         };
         check(&identity)?;
-        Ok(KubernetesIdentity::Impersonate(identity))
+        Ok(KubernetesIdentity::Impersonate(Arc::new(identity)))
     }
 }
 

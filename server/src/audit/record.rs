@@ -1,15 +1,16 @@
 //! What is known of one request; becomes a line when it is dropped.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ci_tunnel::protocol::code::Code;
-use ci_tunnel::protocol::identity::KubernetesIdentity;
 use jiff::Timestamp;
 
-use super::line::{Ending, KubernetesRef, Line};
+use super::known::Known;
+use super::line::{Ending, Issued, Line};
 use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
@@ -22,13 +23,15 @@ pub struct Record {
     audit: Audit,
     started: Instant,
     line: Line,
-    /// As whom, as JSON already: texts are copied once, and into one place.
-    kubernetes: Vec<u8>,
+    /// What the decision says, as JSON already.
+    known: Option<Arc<Known>>,
     /// Bytes of the request's body, counted by whoever uploads it.
     sent: Arc<AtomicU64>,
     ended: bool,
     /// Whether the request may run; one that may not has no line of its own.
     may_run: bool,
+    /// Whether it has a line of its own; where not, it is counted elsewhere.
+    said: bool,
 }
 
 /// Most lines are shorter than this many bytes.
@@ -50,6 +53,8 @@ impl Record {
                 agent: None,
                 job: None,
                 token: None,
+                parents: Vec::new(),
+                issued: Vec::new(),
                 method: String::new(),
                 path: String::new(),
                 verb: None,
@@ -71,9 +76,10 @@ impl Record {
                 message: None,
                 kubernetes: None,
             },
-            kubernetes: Vec::new(),
+            known: None,
             sent: Arc::default(),
             ended: false,
+            said: true,
         }
     }
 
@@ -87,24 +93,40 @@ impl Record {
     }
 
     pub fn request(&mut self, method: &http::Method, path: &str, user_agent: Option<&str>) {
-        method.as_str().clone_into(&mut self.line.method);
+        self.line.method = cut(method.as_str());
         self.line.path = cut(path);
         self.line.user_agent = user_agent.map(cut);
     }
 
-    pub fn attributes(&mut self, attributes: &ci_tunnel::kube::Attributes) {
+    pub fn attributes(&mut self, attributes: ci_tunnel::kube::Attributes) {
         let line = &mut self.line;
-        line.verb = Some(attributes.verb.clone());
-        line.api_group = cut(&attributes.api_group);
-        line.resource = cut(&attributes.resource);
-        line.subresource = cut(&attributes.subresource);
-        line.namespace = cut(&attributes.namespace);
-        line.name = cut(&attributes.name);
+        // Of a method that nobody knows, it is the method.
+        line.verb = Some(match attributes.verb {
+            Cow::Owned(verb) => Cow::Owned(shortened(verb)),
+            known => known,
+        });
+        line.api_group = shortened(attributes.api_group);
+        line.resource = shortened(attributes.resource);
+        line.subresource = shortened(attributes.subresource);
+        line.namespace = shortened(attributes.namespace);
+        line.name = shortened(attributes.name);
     }
 
-    pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
+    /// Whose request it is, by which credential, and with which that was got.
+    pub fn job<'a>(
+        &mut self,
+        job: &Arc<JobIdentity>,
+        token: &str,
+        parents: impl Iterator<Item = &'a str>,
+    ) {
         self.line.job = Some(Arc::clone(job));
         self.line.token = Some(token.to_owned());
+        self.line.parents = parents.map(str::to_owned).collect();
+    }
+
+    /// Which credentials the job was given.
+    pub fn issued(&mut self, issued: Vec<Issued>) {
+        self.line.issued = issued;
     }
 
     /// Which agent is asked for, and by which version of its configuration it is decided.
@@ -113,10 +135,12 @@ impl Record {
         self.line.revision = Some(revision.to_owned());
     }
 
-    pub fn permit(&mut self, rule: String, identity: &KubernetesIdentity) {
-        self.line.rule = Some(rule);
-        self.kubernetes = serde_json::to_vec(&KubernetesRef::from(identity))
-            .expect("texts and lists of texts are JSON");
+    /// The job may use the agent: what is known of both then, and as whom it acts.
+    pub fn known(&mut self, known: &Arc<Known>) {
+        let line = &mut self.line;
+        (line.agent, line.revision, line.job, line.token) = (None, None, None, None);
+        line.parents = Vec::new();
+        self.known = Some(Arc::clone(known));
     }
 
     pub fn session(&mut self, session: u64) {
@@ -167,18 +191,26 @@ impl Record {
         self.end(Ending::Cut(reason.to_owned()), message);
     }
 
+    /// The request has no line: it is one of too many of a stranger.
+    pub fn leave_unsaid(&mut self) {
+        self.said = false;
+    }
+
+    pub fn is_said(&self) -> bool {
+        self.said
+    }
+
     fn count(&self) {
         let metrics = self.audit.metrics();
-        let labels = RequestLabels {
-            agent: self
-                .line
-                .agent
-                .as_ref()
-                .map(|agent| agent.name.clone())
-                .unwrap_or_default(),
-            code: self.line.status.unwrap_or(0),
-        };
-        metrics.requests.get_or_create(&labels).inc();
+        let code = self.line.status.unwrap_or(0);
+        if let Some(known) = &self.known {
+            known.count(metrics, code);
+        } else {
+            let agent = self.line.agent.as_ref();
+            let agent = agent.map(|agent| agent.name.clone()).unwrap_or_default();
+            let labels = RequestLabels { agent, code };
+            metrics.requests.get_or_create(&labels).inc();
+        }
         metrics.bytes_up.inc_by(self.line.bytes_up);
         metrics.bytes_down.inc_by(self.line.bytes_down);
     }
@@ -186,10 +218,9 @@ impl Record {
     fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = Vec::with_capacity(USUAL_LINE);
         serde_json::to_writer(&mut line, &self.line)?;
-        if !self.kubernetes.is_empty() {
+        if let Some(known) = &self.known {
             line.pop();
-            line.extend_from_slice(b",\"kubernetes\":");
-            line.extend_from_slice(&self.kubernetes);
+            line.extend_from_slice(known.fields());
             line.push(b'}');
         }
         line.push(b'\n');
@@ -206,6 +237,9 @@ impl Drop for Record {
         if !self.may_run {
             return self.audit.queue().refuse();
         }
+        if !self.said {
+            return;
+        }
         match self.text() {
             Ok(line) => self.audit.write(&line, Weight::Owed),
             Err(error) => {
@@ -218,9 +252,10 @@ impl Drop for Record {
 }
 
 fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
+}
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
 }

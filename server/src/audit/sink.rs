@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,9 +36,15 @@ pub enum Error {
 /// Takes lines. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Audit {
+    shared: Arc<Shared>,
+}
+
+/// Behind one count: every request's record holds it.
+#[derive(Debug)]
+struct Shared {
     queue: Arc<Queue>,
     metrics: Metrics,
-    state_dir: Arc<Path>,
+    state_dir: PathBuf,
 }
 
 /// The writing thread; it ends with this, so that the last lines are on the disk.
@@ -78,10 +84,13 @@ impl Audit {
             thread: Some(thread),
             queue: Arc::clone(&queue),
         };
-        let audit = Self {
+        let shared = Shared {
             queue,
             metrics,
-            state_dir: state_dir.into(),
+            state_dir: state_dir.to_owned(),
+        };
+        let audit = Self {
+            shared: Arc::new(shared),
         };
         Ok((audit, writer))
     }
@@ -98,33 +107,33 @@ impl Audit {
 
     /// Writes the lines of what commands did beside this server. Those for which there is no room now stay for later.
     pub fn collect_acts(&self) {
-        let take = |time, what| self.queue.offer(&line_of(time, what));
-        if let Err(error) = acts::collect(&self.state_dir, take) {
+        let take = |time, what| self.queue().offer(&line_of(time, what));
+        if let Err(error) = acts::collect(&self.shared.state_dir, take) {
             tracing::error!(%error, "what commands did can not be read, and is in no audit line yet");
         }
     }
 
     /// Whether lines are being written.
     pub fn is_healthy(&self) -> bool {
-        !self.queue.is_failing()
+        !self.queue().is_failing()
     }
 
     /// Opens the file again, after it was moved away.
     pub fn reopen(&self) {
-        self.queue.reopen();
+        self.queue().reopen();
     }
 
     pub(super) fn queue(&self) -> &Queue {
-        &self.queue
+        &self.shared.queue
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.shared.metrics
     }
 
     pub(super) fn write(&self, line: &[u8], weight: Weight) {
-        if !self.queue.push(line, weight) {
-            self.metrics.audit_lost.inc();
+        if !self.queue().push(line, weight) {
+            self.metrics().audit_lost.inc();
         }
     }
 }

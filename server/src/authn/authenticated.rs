@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::job_token::Standing;
 use super::revocations::Revocations;
 use super::{Error, TokenId, oidc};
-use crate::access::{self, Denied, Explanation, Permit, Rules};
+use crate::access::{self, Denied, Explanation, Granted, Permit, Rules};
 use crate::identity::{Agent, AgentId, JobIdentity};
 
 /// A credential that was found good, and what it says.
@@ -36,6 +36,19 @@ impl Authenticated {
             Some(standing) => standing.granted().decide(&self.identity, agent, rules),
             None => access::decide(&self.identity, agent, rules),
         }
+    }
+
+    /// The credential that the job had first: of a session credential, that it was got with.
+    pub fn origin(&self) -> &TokenId {
+        match self.bound_agent {
+            Some(_) => self.parents.last().unwrap_or(&self.token),
+            None => &self.token,
+        }
+    }
+
+    /// What the job's CI system lets it use by its latest word, where that has one.
+    pub fn granted(&self) -> Option<Arc<Granted>> {
+        self.standing.as_ref().map(|standing| standing.granted())
     }
 
     /// Whether a CI system goes on telling what becomes of it.

@@ -87,7 +87,7 @@ pub async fn send(
     mut uploading: Uploading,
     deadline: Duration,
 ) -> Result<Sent, Error> {
-    let mut out = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::with_capacity(2048);
     head.encode(&mut out).map_err(|_| Error::TooLong)?;
     let written = timeout(deadline, sender.write(out.freeze())).await;
     written.map_err(|_| Error::Timeout)?.map_err(Error::Lost)?;

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use ci_tunnel::protocol::identity::KubernetesIdentity;
 
+use super::client::Client;
+use super::decided::Question;
 use super::live::{self, Why};
 use super::reject::Reject;
 use super::{Permitted, Proxy, effective_identity};
+use crate::access::Granted;
 use crate::audit::Record;
 use crate::authn::{self, Authenticated, Credential};
 use crate::configrepo::Snapshot;
@@ -33,6 +36,7 @@ impl Proxy {
     /// something changes.
     pub(super) fn permit(
         &self,
+        client: &Client,
         credential: &Credential,
         who: Arc<Authenticated>,
         asked: Option<KubernetesIdentity>,
@@ -43,20 +47,39 @@ impl Proxy {
         };
         let agent = self.directory.get(credential.agent).ok_or_else(no_agent)?;
         let rules = Arc::clone(&self.rules.borrow());
-        record.agent(&agent, rules.revision(&agent));
-        let permit = who
-            .decide(&agent, &rules.in_force(&agent))
-            .map_err(|denied| Reject::denied(&agent, denied))?;
-        let identity = effective_identity(&permit, asked)?;
-        record.permit(permit.rule().to_string(), &identity);
+        let question = Question {
+            granted: who.granted(),
+            who: &who,
+            agent: &agent,
+            rules: &rules,
+        };
+        let decided = match client.decided(&question) {
+            Some(decided) => decided,
+            None => {
+                record.agent(&agent, rules.revision(&agent));
+                let decided = question.decide();
+                let decided = decided.map_err(|denied| Reject::denied(&agent, denied))?;
+                client.remember(&decided);
+                decided
+            }
+        };
+        let is_asked = asked.is_some();
+        let identity = effective_identity(decided.permit(), asked)?;
+        if is_asked {
+            record.known(&Arc::new(question.known(decided.permit(), &identity)));
+        } else {
+            record.known(decided.known());
+        }
         let slots = self.limits.admit(&who, Some(agent.id))?;
+        let granted = question.granted;
+        let permit = Arc::clone(decided.permit());
         let live = self.live.add(who, Arc::clone(&agent), permit);
         // Whatever changed before the request was among the running ones is seen here, what changes later by whoever
         // judges those.
         let changed = !Arc::ptr_eq(&rules, &self.rules.borrow());
         let gone = self.directory.get(agent.id).is_none();
         // What its CI system says of it may have changed too.
-        let told = live.request().who.is_told_of();
+        let told = !is_same(granted.as_ref(), live.request().who.granted().as_ref());
         if (changed || gone || told || live.request().who.still_valid().is_err())
             && let Some(why) = self.judge(live.request())
         {
@@ -128,6 +151,10 @@ impl Proxy {
             }),
         }
     }
+}
+
+fn is_same(one: Option<&Arc<Granted>>, other: Option<&Arc<Granted>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
 /// Why a running request may not go on with its credential. That must be good when a request begins; that it ends with time

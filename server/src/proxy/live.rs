@@ -35,7 +35,7 @@ struct Running {
 pub struct Request {
     pub who: Arc<Authenticated>,
     pub agent: Arc<Agent>,
-    pub permit: Permit,
+    pub permit: Arc<Permit>,
     /// The agent's session that carries it, and its stream there, once there is one.
     carried: OnceLock<(u64, u64)>,
     cut: CancellationToken,
@@ -87,7 +87,7 @@ impl Live {
 
     /// Adds a request. Whoever adds one judges it again if something changed meanwhile, so that no change slips
     /// between its permit and this call.
-    pub fn add(&self, who: Arc<Authenticated>, agent: Arc<Agent>, permit: Permit) -> Guard {
+    pub fn add(&self, who: Arc<Authenticated>, agent: Arc<Agent>, permit: Arc<Permit>) -> Guard {
         let request = Arc::new(Request {
             who,
             agent,

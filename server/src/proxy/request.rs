@@ -1,5 +1,7 @@
 //! A client's request → what of it may travel: a checked target, clean headers, and what the client asked to be.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ci_tunnel::kube::{self, Attributes};
 use ci_tunnel::protocol::head::RequestKind;
@@ -19,16 +21,18 @@ pub struct Target {
     pub method: Method,
     /// Path and query as the client wrote them, less the URL prefix.
     pub target: Bytes,
-    pub attributes: Attributes,
     pub kind: RequestKind,
 }
 
 impl Target {
-    /// Reads the request line.
+    /// Reads the request line, and what it says to Kubernetes.
     ///
     /// # Errors
     /// The head is too long, or what is asked for is ambiguous.
-    pub fn of<B: http_body::Body>(request: &Request<B>, prefix: &str) -> Result<Self, Reject> {
+    pub fn of<B: http_body::Body>(
+        request: &Request<B>,
+        prefix: &str,
+    ) -> Result<(Self, Attributes), Reject> {
         check_head(request)?;
         let whole = request
             .uri()
@@ -42,12 +46,12 @@ impl Target {
             .map_or((target, None), |(path, query)| (path, Some(query)));
         let upgrade = matches!(kind, RequestKind::Upgrade(_));
         let attributes = Attributes::of(request.method(), path, query, upgrade);
-        Ok(Self {
+        let target = Self {
             method: request.method().clone(),
             target: Bytes::copy_from_slice(target.as_bytes()),
-            attributes,
             kind,
-        })
+        };
+        Ok((target, attributes))
     }
 }
 
@@ -85,7 +89,7 @@ fn head_length<B>(request: &Request<B>) -> usize {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    target + headers
+    request.method().as_str().len() + target + headers
 }
 
 /// Methods that name no resource of an API server, and targets in another form than a path.
@@ -187,7 +191,7 @@ pub fn asked_identity(headers: &HeaderMap) -> Result<Option<KubernetesIdentity>,
         true if asked.username.is_empty() => Err(Reject::Malformed(
             "impersonation headers without Impersonate-User".to_owned(),
         )),
-        true => Ok(Some(KubernetesIdentity::Impersonate(asked))),
+        true => Ok(Some(KubernetesIdentity::Impersonate(Arc::new(asked)))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The worked example of `docs/protocol.md` is what the codec writes, byte for byte.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -69,12 +71,12 @@ fn the_request_is_as_documented() {
         target: Bytes::from_static(b"/api/v1/pods?limit=1"),
         headers: header("accept", "application/json"),
         kind: RequestKind::Empty,
-        identity: KubernetesIdentity::Impersonate(Impersonation {
+        identity: KubernetesIdentity::Impersonate(Arc::new(Impersonation {
             username: "gitlab:ci_job:42".to_owned(),
             uid: None,
             groups: vec!["gitlab:ci_job".to_owned()],
             extra: vec![("agent.gitlab.com/id".to_owned(), "7".to_owned())],
-        }),
+        })),
     };
     let mut out = BytesMut::new();
     request.encode(&mut out).unwrap();

@@ -5,15 +5,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::rt::{Sleep, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use crate::proxy::client::Client;
 
@@ -32,7 +32,13 @@ struct Shared {
     reads: AtomicU64,
     /// Notified when the connection was idle for too long.
     over: Notify,
+    alarm: Mutex<Alarm>,
 }
+
+/// The one timer of a connection. It goes off at a wait's end or before, and is set again then: to set it for each head
+/// would cost more than to be woken for nothing now and then.
+#[derive(Debug)]
+struct Alarm(Pin<Box<tokio::time::Sleep>>);
 
 /// A connection whose reads are counted.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ struct Wait {
     shared: Arc<Shared>,
     reads: u64,
     phase: Phase,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    until: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,7 @@ impl Heads {
                 idle,
                 reads: AtomicU64::new(0),
                 over: Notify::new(),
+                alarm: Mutex::new(Alarm(Box::pin(tokio::time::sleep(head)))),
             }),
         }
     }
@@ -94,7 +101,7 @@ impl Heads {
             reads: shared.reads.load(Ordering::Relaxed),
             shared,
             phase,
-            sleep: Box::pin(sleep(time)),
+            until: Instant::now() + time,
         }
     }
 }
@@ -104,12 +111,29 @@ impl Timer for Heads {
         Box::pin(self.wait())
     }
 
-    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
+    fn sleep_until(&self, _: std::time::Instant) -> Pin<Box<dyn Sleep>> {
         Box::pin(self.wait())
     }
 }
 
 impl Sleep for Wait {}
+
+impl Alarm {
+    /// Ready at `until`.
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = &mut self.0;
+        if sleep.deadline() > until {
+            sleep.as_mut().reset(until);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+    }
+}
 
 impl Future for Wait {
     type Output = ();
@@ -119,12 +143,16 @@ impl Future for Wait {
         let has_begun = this.shared.reads.load(Ordering::Relaxed) != this.reads;
         if this.phase == Phase::Idle && has_begun {
             this.phase = Phase::Head;
-            this.sleep = Box::pin(sleep(this.shared.head));
+            this.until = Instant::now() + this.shared.head;
         }
         if this.phase == Phase::Over {
             return Poll::Pending;
         }
-        ready!(this.sleep.as_mut().poll(cx));
+        {
+            let alarm = this.shared.alarm.lock();
+            let mut alarm = alarm.unwrap_or_else(PoisonError::into_inner);
+            ready!(alarm.poll(this.until, cx));
+        }
         if this.phase == Phase::Head {
             return Poll::Ready(());
         }

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::*;
+use crate::access::Authorize;
 use crate::agents::Registry;
 use crate::agents::directory::{Agents, Directory};
 use crate::audit::Audit;
@@ -78,7 +79,7 @@ impl Rig {
         let agent = self.proxy.directory.get(AgentId(agent)).unwrap();
         let rules = self.proxy.rules.borrow().in_force(&agent);
         let permit = who.decide(&agent, &rules).unwrap();
-        self.proxy.live.add(Arc::new(who), agent, permit)
+        self.proxy.live.add(Arc::new(who), agent, Arc::new(permit))
     }
 
     /// As many as there can be: each of its own job, with a token of its own.
@@ -266,4 +267,22 @@ async fn a_session_that_ends_takes_only_what_it_carries() {
             .iter()
             .all(|index| guards[*index].request().why().is_none())
     );
+}
+
+#[tokio::test]
+async fn a_kept_decision_answers_its_own_question_alone() {
+    let rig = Rig::new().await;
+    let [rules, newer] = [Arc::clone(&rig.proxy.rules.borrow()), Arc::default()];
+    let [who, other] = [(); 2].map(|()| Arc::new(rig.who.clone()));
+    let [agent, another] = [0, 1].map(|id| rig.proxy.directory.get(AgentId(id)).unwrap());
+    let (authorize, agents) = (Authorize::Gitlab, HashMap::new());
+    let told = Some(Arc::new(Granted { authorize, agents }));
+    #[rustfmt::skip]
+    let ask = |who, agent, rules, granted| Question { who, agent, rules, granted };
+    let decided = ask(&who, &agent, &rules, None).decide().unwrap();
+    assert!(decided.answers(&ask(&who, &agent, &rules, None)));
+    assert!(!decided.answers(&ask(&other, &agent, &rules, None)));
+    assert!(!decided.answers(&ask(&who, &another, &rules, None)));
+    assert!(!decided.answers(&ask(&who, &agent, &newer, None)));
+    assert!(!decided.answers(&ask(&who, &agent, &rules, told)));
 }
