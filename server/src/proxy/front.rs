@@ -55,6 +55,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Bytes of a client that the kernel takes before earlier ones are on their way: a thousand stalled readers would else pin
 /// gigabytes of its memory.
 const UNSENT: u32 = 128 * 1024;
+/// Bytes of a client that TLS has made ready and the kernel has not taken yet.
+const SEALED: usize = 32 * 1024;
 /// Log lines a period about addresses that have too many connections.
 const CROWDED_LINES: (u32, Duration) = (5, Duration::from_secs(10));
 
@@ -149,7 +151,7 @@ async fn connection(
     let Security::Tls(acceptor) = security else {
         return http::serve_http1(stream, client, limits, proxy, drain).await;
     };
-    let tls = match timeout(limits.head_timeout, acceptor.accept(stream)).await {
+    let mut tls = match timeout(limits.head_timeout, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return failed(&proxy.metrics, &client, "tls", &error.to_string()),
         Err(_) => {
@@ -161,6 +163,7 @@ async fn connection(
             );
         }
     };
+    tls.get_mut().1.set_buffer_limit(Some(SEALED));
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         http::serve_http2(tls, client, limits, proxy, drain).await;
     } else {
