@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::client::{Http, Target};
+use crate::client::{Connection, Http, Target};
 use crate::payload::Payload;
+use crate::plan::Plan;
 use crate::report::Report;
-use crate::tunnel::{Pids, Tunnel};
+use crate::targets::Targets;
 use crate::usage::Cpu;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,7 @@ enum Direction {
 }
 
 struct Sample {
+    size: u64,
     elapsed: Duration,
     cpu: Cpu,
 }
@@ -31,56 +34,65 @@ const CASES: [(&str, Direction, u64); 4] = [
     ("up_x8", Direction::Up, 8),
 ];
 const GIB: u64 = 1 << 30;
+/// Of the next transfer that ends: 1 GiB at 17 MB/s.
+const DEADLINE: Duration = Duration::from_secs(60);
+const NAME: &str = "bulk";
 
-/// Each transfer whose name contains `only`, direct and through the tunnel right after it.
-pub async fn bench(tunnel: &Tunnel, only: &str, report: &mut Report) -> Result<()> {
-    let wanted = CASES.into_iter().filter(|(name, ..)| name.contains(only));
-    for (name, direction, streams) in wanted {
-        let direct = run(&tunnel.direct, direction, streams, tunnel.pids).await?;
-        let through = run(&tunnel.tunnel, direction, streams, tunnel.pids).await?;
-        let speed = |sample: &Sample| GIB as f64 / 1e6 / sample.elapsed.as_secs_f64();
-        report.add(&format!("{name}_direct"), speed(&direct), "MB/s");
-        report.add(&format!("{name}_tunnel"), speed(&through), "MB/s");
-        let ratio = speed(&through) / speed(&direct);
-        report.add(&format!("{name}_ratio"), ratio, "of_direct");
-        report.add(
-            &format!("{name}_cpu_ratio"),
-            direct.cpu.total().as_secs_f64() / through.cpu.total().as_secs_f64(),
-            "of_direct",
-        );
-        for (process, cpu) in [
-            ("server_cpu", through.cpu.server),
-            ("agent_cpu", through.cpu.agent),
-            ("cpu", through.cpu.tunnel()),
-        ] {
-            report.add(&format!("{name}_{process}"), cpu.as_secs_f64(), "s/GiB");
+/// Each transfer over each target in turn, and the memory of all processes after that.
+pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
+    let targets = Targets::start(plan).await?;
+    let size = plan.pick(GIB / 4, GIB);
+    for _ in plan.rounds() {
+        let wanted = CASES.into_iter().filter(|(name, ..)| plan.wants(name));
+        for (name, direction, streams) in wanted {
+            let mut direct = None;
+            for target in targets.in_turn() {
+                let sample = run(&target, direction, streams, size).await;
+                let Some(sample) = report.got(NAME, name, target.name, sample)? else {
+                    continue;
+                };
+                record(name, &target, &sample, report);
+                match &direct {
+                    None => direct = Some(sample),
+                    Some(direct) => compare(name, &target, &sample, direct, report),
+                }
+            }
         }
     }
-    Ok(())
+    targets.memory(NAME, report)
 }
 
-/// Moves 1 GiB in all, over one connection a stream; the connections are there before the clock runs.
+fn record(name: &str, target: &Target, sample: &Sample, report: &mut Report) {
+    let mut row = report.row(NAME, name, target.name);
+    row.add("speed", sample.speed(), "MB/s");
+    for (role, cpu) in &sample.cpu.processes {
+        row.add(&format!("{role}_cpu"), sample.per_gib(*cpu), "s/GiB");
+    }
+}
+
+fn compare(name: &str, target: &Target, sample: &Sample, direct: &Sample, report: &mut Report) {
+    let mut row = report.row(NAME, name, target.name);
+    row.add("cpu", sample.per_gib(sample.cpu.between()), "s/GiB");
+    row.add("ratio", sample.speed() / direct.speed(), "of_direct");
+    let cpu = direct.per_gib(direct.cpu.total()) / sample.per_gib(sample.cpu.total());
+    row.add("cpu_ratio", cpu, "of_direct");
+}
+
+/// Moves `size` bytes in all, over one connection a stream; the connections are there before the clock runs.
 async fn run(
     target: &Arc<Target>,
     direction: Direction,
     streams: u64,
-    pids: Pids,
+    size: u64,
 ) -> Result<Sample> {
-    let length = GIB / streams;
+    let length = size / streams;
     let ask = match direction {
         Direction::Down => target.ask(Http::One, Method::GET, &format!("/bytes?n={length}"))?,
         Direction::Up => target.ask(Http::One, Method::POST, "/sink")?,
     };
-    let warm_up = target.ask(Http::One, Method::GET, "/small")?;
-    let mut connections = Vec::new();
-    for _ in 0..streams {
-        let mut connection = target.connect(Http::One).await?;
-        connection
-            .exchange(target, &warm_up, Payload::empty())
-            .await?;
-        connections.push(connection);
-    }
-    let (before, begin) = (Cpu::now(pids)?, Instant::now());
+    let connections = timeout(DEADLINE, connect(target, streams)).await;
+    let connections = connections.context("connecting takes too long")??;
+    let (before, begin) = (Cpu::now(target)?, Instant::now());
     let mut transfers = JoinSet::new();
     for mut connection in connections {
         let (target, ask) = (Arc::clone(target), ask.clone());
@@ -97,11 +109,39 @@ async fn run(
             Ok(())
         });
     }
-    while let Some(ended) = transfers.join_next().await {
+    while let Some(ended) = timeout(DEADLINE, transfers.join_next())
+        .await
+        .context("no transfer ends")?
+    {
         ended??;
     }
     Ok(Sample {
+        size,
         elapsed: begin.elapsed(),
-        cpu: Cpu::now(pids)?.since(before),
+        cpu: Cpu::now(target)?.since(&before),
     })
+}
+
+/// Connections that have carried a request already.
+async fn connect(target: &Target, count: u64) -> Result<Vec<Connection>> {
+    let warm_up = target.ask(Http::One, Method::GET, "/small")?;
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut connection = target.connect(Http::One).await?;
+        connection
+            .exchange(target, &warm_up, Payload::empty())
+            .await?;
+        connections.push(connection);
+    }
+    Ok(connections)
+}
+
+impl Sample {
+    fn speed(&self) -> f64 {
+        self.size as f64 / 1e6 / self.elapsed.as_secs_f64()
+    }
+
+    fn per_gib(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * GIB as f64 / self.size as f64
+    }
 }

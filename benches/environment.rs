@@ -22,7 +22,7 @@ const SYSCTLS: [&str; 5] = [
 ];
 
 /// Versions, processor, kernel and its settings.
-pub fn describe() -> Value {
+pub fn describe(pinned_to: &[usize]) -> Value {
     let lock = include_str!("../Cargo.lock");
     let crates: Map<_, _> = CRATES
         .into_iter()
@@ -38,11 +38,13 @@ pub fn describe() -> Value {
         })
         .collect();
     json!({
+        "date": jiff::Zoned::now().strftime("%F").to_string(),
         "ci_tunnel": env!("CARGO_PKG_VERSION"),
         "release_build": !cfg!(debug_assertions),
         "crates": crates,
         "cpu": cpu(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "pinned_to": pinned_to,
         "kernel": read("/proc/sys/kernel/osrelease"),
         "sysctls": sysctls,
         "load_before": load(),

@@ -1,151 +1,83 @@
-//! The origin: a small HTTPS server that stands where the API server would, reached directly and through the tunnel.
+//! The origin: stands where the API server would, reached directly, through the tunnel and through its peers.
 
-use std::convert::Infallible;
+pub mod live;
+pub mod program;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
-use ci_tunnel_tests::pki::Authority;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use ci_tunnel_tests::apiserver::kubeconfig;
+use ci_tunnel_tests::process::{Process, binary};
+use tempfile::TempDir;
+use tokio::process::Command;
 
-use crate::payload::Payload;
+use crate::client::{Dial, Target};
+use crate::usage::Pid;
+
+/// A running origin; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Origin {
+    pub address: SocketAddr,
+    pub ca_pem: String,
+    pub pid: Pid,
+    _process: Process,
+    directory: TempDir,
+}
 
 /// The token that it wants to see, as an API server would.
 pub const TOKEN: &str = "the-origins-token";
 /// The file with the authority that clients must trust, in the directory it is given.
-pub const CA_FILE: &str = "origin-ca.pem";
+const CA_FILE: &str = "origin-ca.pem";
 /// What it prints before its address once it listens.
-pub const LISTENING: &str = "listening on ";
+const LISTENING: &str = "listening on ";
 
-/// What is answered to everybody.
-struct Answers {
-    authorization: HeaderValue,
-    json: HeaderValue,
-    small: Bytes,
-}
-
-/// Serves until the process ends.
-///
-/// # Errors
-/// No port can be had, or `directory` can not be written.
-pub async fn serve(directory: &Path) -> Result<()> {
-    let authority = Authority::new("origin")?;
-    let tls = authority
-        .local_server()?
-        .server_config(&["h2", "http/1.1"])?;
-    let ca = directory.join(CA_FILE);
-    std::fs::write(&ca, authority.ca_pem()).with_context(|| ca.display().to_string())?;
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    println!("{LISTENING}{}", listener.local_addr()?);
-    let acceptor = TlsAcceptor::from(tls);
-    let answers = Arc::new(Answers {
-        authorization: HeaderValue::from_str(&format!("Bearer {TOKEN}"))?,
-        json: HeaderValue::from_static("application/json"),
-        small: small(),
-    });
-    loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(connection(stream, acceptor.clone(), Arc::clone(&answers)));
+impl Origin {
+    pub async fn start() -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, &[]).await
     }
-}
 
-/// A document of 1 KiB.
-fn small() -> Bytes {
-    let frame = r#"{"kind":"ConfigMap","apiVersion":"v1","data":{"text":""}}"#;
-    let (before, after) = frame.split_at(frame.len() - 3);
-    let text = "x".repeat(1024 - frame.len());
-    Bytes::from(format!("{before}{text}{after}"))
-}
-
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, answers: Arc<Answers>) {
-    let _ = stream.set_nodelay(true);
-    // A client that leaves is no news here: what it counts is said by the client.
-    let Ok(tls) = acceptor.accept(stream).await else {
-        return;
-    };
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = service_fn(move |request| {
-        let answers = Arc::clone(&answers);
-        async move { Ok::<_, Infallible>(answer(request, &answers).await) }
-    });
-    if http2 {
-        let _ = http2::Builder::new(TokioExecutor::new())
-            .max_concurrent_streams(1000)
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(64 * 1024 * 1024)
-            .serve_connection(TokioIo::new(tls), service)
-            .await;
-    } else {
-        let _ = http1::Builder::new()
-            .serve_connection(TokioIo::new(tls), service)
-            .await;
+    /// Listens at this address, started by a command that becomes it: `nsenter` for one.
+    pub async fn start_at(address: Ipv4Addr, through: &[String]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new("env");
+        command.args(through).arg(binary("origin")?);
+        command.arg(directory.path()).arg(address.to_string());
+        let log = directory.path().join("origin.log");
+        let mut process = Process::start("origin", command, &log)?;
+        let line = process
+            .wait_for_line("its address", |line| line.starts_with(LISTENING))
+            .await?;
+        Ok(Self {
+            address: line[LISTENING.len()..].parse()?,
+            ca_pem: std::fs::read_to_string(directory.path().join(CA_FILE))?,
+            pid: Pid(process.id().context("the origin has ended")?),
+            _process: process,
+            directory,
+        })
     }
-}
 
-async fn answer(request: Request<Incoming>, answers: &Answers) -> Response<Payload> {
-    if request.headers().get(AUTHORIZATION) != Some(&answers.authorization) {
-        return plain(StatusCode::UNAUTHORIZED, Payload::empty());
+    /// The direct way.
+    pub fn target(&self) -> Result<Target> {
+        self.forwarded("direct", Dial::Straight(self.address), Vec::new())
     }
-    match (request.method(), request.uri().path()) {
-        (&Method::GET, "/small") => json(answers.small.clone(), answers),
-        (&Method::GET, "/version") => json(
-            Bytes::from_static(br#"{"gitVersion":"v0.0.0-origin"}"#),
-            answers,
-        ),
-        (&Method::GET, "/bytes") => {
-            let query = request.uri().query().unwrap_or_default();
-            match query.strip_prefix("n=").map(str::parse) {
-                Some(Ok(length)) => plain(StatusCode::OK, Payload::repeated(length)),
-                _ => plain(StatusCode::BAD_REQUEST, Payload::empty()),
-            }
-        }
-        (&Method::POST, "/sink") => match swallow(request.into_body()).await {
-            Some(length) => json(Bytes::from(length.to_string()), answers),
-            None => plain(StatusCode::BAD_REQUEST, Payload::empty()),
-        },
-        _ => plain(StatusCode::NOT_FOUND, Payload::empty()),
+
+    /// The way through a program that passes on bytes: client and origin speak TLS through it.
+    pub fn forwarded(
+        &self,
+        name: &'static str,
+        dial: Dial,
+        processes: Vec<(&'static str, Pid)>,
+    ) -> Result<Target> {
+        let target = Target::new(name, dial, &self.ca_pem, TOKEN, self.pid)?;
+        Ok(target.with_processes(processes))
     }
-}
 
-/// How long the body was; `None` when it broke off.
-async fn swallow(mut body: Incoming) -> Option<u64> {
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        length += frame.ok()?.data_ref().map_or(0, Bytes::len) as u64;
-    }
-    Some(length)
-}
-
-fn json(body: Bytes, answers: &Answers) -> Response<Payload> {
-    let mut response = plain(StatusCode::OK, Payload::whole(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, answers.json.clone());
-    response
-}
-
-fn plain(status: StatusCode, body: Payload) -> Response<Payload> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_small_document_is_json_of_1_kib() {
-        let small = super::small();
-        assert_eq!(small.len(), 1024);
-        serde_json::from_slice::<serde_json::Value>(&small).unwrap();
+    /// As agents are told of an API server.
+    pub fn kubeconfig(&self) -> Result<PathBuf> {
+        let file = self.directory.path().join("kubeconfig");
+        let url = format!("https://{}", self.address);
+        std::fs::write(&file, kubeconfig(&url, &self.ca_pem, TOKEN))?;
+        Ok(file)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use http::Method;
 use tokio::task::JoinSet;
@@ -11,8 +11,9 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::client::{Ask, Connection, Http, Target};
 use crate::payload::Payload;
+use crate::plan::{Plan, Times};
 use crate::report::Report;
-use crate::tunnel::{Pids, Tunnel};
+use crate::targets::Targets;
 use crate::usage::Cpu;
 
 /// How many send at a time.
@@ -23,13 +24,6 @@ pub struct Load {
     pub connections: usize,
     /// Of each connection.
     pub streams: usize,
-}
-
-/// How long one measurement takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    pub warm_up: Duration,
-    pub measure: Duration,
 }
 
 /// What one measurement saw.
@@ -68,64 +62,61 @@ pub const LOADS: [Load; 4] = [
     },
 ];
 
+const NAME: &str = "small";
 /// A request that takes longer is a failure.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Each load whose name contains `only`, direct and through the tunnel right after it.
-pub async fn bench(tunnel: &Tunnel, times: Times, only: &str, report: &mut Report) -> Result<()> {
-    for load in LOADS.iter().filter(|load| load.name.contains(only)) {
-        let direct = run(&tunnel.direct, *load, times, tunnel.pids).await?;
-        let through = run(&tunnel.tunnel, *load, times, tunnel.pids).await?;
-        record(load.name, &direct, &through, report);
+/// Each load over each target in turn, and the memory of all processes after that.
+pub async fn bench(plan: &Plan, report: &mut Report) -> Result<()> {
+    let targets = Targets::start(plan).await?;
+    for _ in plan.rounds() {
+        for load in LOADS.iter().filter(|load| plan.wants(load.name)) {
+            let mut direct = None;
+            for target in targets.in_turn() {
+                let sample = run(&target, *load, plan.times()).await;
+                let Some(sample) = report.got(NAME, load.name, target.name, sample)? else {
+                    continue;
+                };
+                record(load.name, &target, &sample, report);
+                match &direct {
+                    None => direct = Some(sample),
+                    Some(direct) => compare(load.name, &target, &sample, direct, report),
+                }
+            }
+        }
     }
-    Ok(())
+    targets.memory(NAME, report)
 }
 
-fn record(name: &str, direct: &Sample, through: &Sample, report: &mut Report) {
-    for (way, sample) in [("direct", direct), ("tunnel", through)] {
-        report.add(&format!("{name}_{way}_rate"), sample.rate(), "req/s");
-        report.add(&format!("{name}_{way}_mean"), sample.mean(), "ms");
-        for (quantile, value) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
-            let label = format!("{name}_{way}_{quantile}");
-            report.add(&label, sample.quantile(value), "ms");
-        }
-        report.add(
-            &format!("{name}_{way}_failures"),
-            sample.failures as f64,
-            "requests",
-        );
+fn record(name: &str, target: &Target, sample: &Sample, report: &mut Report) {
+    let mut row = report.row(NAME, name, target.name);
+    row.add("rate", sample.rate(), "req/s");
+    row.add("mean", sample.mean(), "ms");
+    for (quantile, value) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+        row.add(quantile, sample.quantile(value), "ms");
     }
-    report.add(
-        &format!("{name}_ratio"),
-        through.rate() / direct.rate(),
-        "of_direct",
-    );
-    report.add(
-        &format!("{name}_added_mean"),
-        through.mean() - direct.mean(),
-        "ms",
-    );
-    let p99 = through.quantile(0.99) / direct.quantile(0.99);
-    report.add(&format!("{name}_p99_ratio"), p99, "of_direct");
+    row.count_failures(sample.failures);
+    for (role, cpu) in &sample.cpu.processes {
+        row.add(&format!("{role}_cpu"), sample.per_10k(*cpu), "s/10k");
+    }
+}
+
+fn compare(name: &str, target: &Target, sample: &Sample, direct: &Sample, report: &mut Report) {
+    let mut row = report.row(NAME, name, target.name);
+    row.add("cpu", sample.per_10k(sample.cpu.between()), "s/10k");
+    row.add("ratio", sample.rate() / direct.rate(), "of_direct");
+    row.add("added_mean", sample.mean() - direct.mean(), "ms");
+    let p99 = sample.quantile(0.99) / direct.quantile(0.99);
+    row.add("p99_ratio", p99, "of_direct");
     // On a busy machine this says more than the ratio of rates: both are limited by the processor alone.
-    report.add(
-        &format!("{name}_cpu_ratio"),
-        direct.per_10k(direct.cpu.total()) / through.per_10k(through.cpu.total()),
-        "of_direct",
-    );
-    for (process, cpu) in [
-        ("server_cpu", through.cpu.server),
-        ("agent_cpu", through.cpu.agent),
-        ("cpu", through.cpu.tunnel()),
-    ] {
-        let label = format!("{name}_{process}");
-        report.add(&label, through.per_10k(cpu), "s/10k");
-    }
+    let cpu = direct.per_10k(direct.cpu.total()) / sample.per_10k(sample.cpu.total());
+    row.add("cpu_ratio", cpu, "of_direct");
 }
 
 /// Connects, warms up, measures.
-pub async fn run(target: &Arc<Target>, load: Load, times: Times, pids: Pids) -> Result<Sample> {
-    let connections = connect(target, load).await?;
+pub async fn run(target: &Arc<Target>, load: Load, times: Times) -> Result<Sample> {
+    let connections = timeout(DEADLINE, connect(target, load)).await;
+    let connections = connections.context("connecting takes too long")??;
     let begin = Instant::now() + times.warm_up;
     let end = begin + times.measure;
     let meter = Arc::new(Mutex::new(Meter {
@@ -141,9 +132,9 @@ pub async fn run(target: &Arc<Target>, load: Load, times: Times, pids: Pids) -> 
         users.spawn(user(target, connection, ask, Arc::clone(&meter)));
     }
     sleep_until(begin.into()).await;
-    let before = Cpu::now(pids)?;
+    let before = Cpu::now(target)?;
     sleep_until(end.into()).await;
-    let cpu = Cpu::now(pids)?.since(before);
+    let cpu = Cpu::now(target)?.since(&before);
     while let Some(ended) = users.join_next().await {
         ended?;
     }

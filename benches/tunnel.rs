@@ -1,44 +1,27 @@
-//! Origin, server and agent as processes of their own, started as their users start them.
+//! Server and agent before an origin, as processes of their own, started as their users start them.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use ci_tunnel_tests::apiserver::kubeconfig;
-use ci_tunnel_tests::process::{Process, binary};
+use anyhow::Result;
 use ci_tunnel_tests::tunnel::Tunnel as Programs;
-use tempfile::TempDir;
-use tokio::process::Command;
 
-use crate::client::Target;
-use crate::origin;
+use crate::client::{Dial, Target};
+use crate::origin::Origin;
 use crate::usage::Pid;
 
 /// The running processes; they end when this is dropped.
 #[derive(Debug)]
 pub struct Tunnel {
-    pub direct: Arc<Target>,
-    pub tunnel: Arc<Target>,
-    pub pids: Pids,
-    _programs: Programs,
-    _origin: Process,
-    _directory: TempDir,
-}
-
-/// The processes whose use is counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Pids {
-    pub origin: Pid,
-    pub server: Pid,
-    pub agent: Pid,
+    pub target: Arc<Target>,
+    pub programs: Programs,
 }
 
 /// Everything is as by default but the limits, since one job sends everything here.
-const SERVER_YAML: &str = "limits: \
+pub const SERVER_YAML: &str = "limits: \
     { job: { requests_per_second: 0, concurrent: 0 }, project: { requests_per_second: 0, concurrent: 0 }, \
     agent: { requests_per_second: 0, concurrent: 0 } }";
-const RULES: &str = "ci_access: { projects: [{ id: acme/app, access_as: { ci_job: {} } }] }";
+pub const AGENT: &str = "acme/infra:bench";
+pub const RULES: &str = "ci_access: { projects: [{ id: acme/app, access_as: { ci_job: {} } }] }";
 /// The job that sends every request, described as fully as jobs are.
 #[rustfmt::skip]
 const JOB: [&str; 18] = [
@@ -47,43 +30,47 @@ const JOB: [&str; 18] = [
 ];
 
 impl Tunnel {
-    pub async fn start() -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let (origin, address) = start_origin(directory.path()).await?;
-        let origin_ca = std::fs::read_to_string(directory.path().join(origin::CA_FILE))?;
-        let upstream = directory.path().join("kubeconfig");
-        let text = kubeconfig(&format!("https://{address}"), &origin_ca, origin::TOKEN);
-        std::fs::write(&upstream, text)?;
+    pub async fn start(origin: &Origin) -> Result<Self> {
+        Self::start_with("tunnel", "", origin).await
+    }
+
+    /// With the agent as where UDP is blocked.
+    pub async fn start_over_http2(origin: &Origin) -> Result<Self> {
+        Self::start_with("tunnel-http2", "transport: http2", origin).await
+    }
+
+    async fn start_with(name: &'static str, agent_yaml: &str, origin: &Origin) -> Result<Self> {
         let programs = Programs::builder()
             .server_yaml(SERVER_YAML)
-            .agent("acme/infra:bench", RULES)
-            .kubeconfig(&upstream)
+            .agent_yaml(agent_yaml)
+            .agent(AGENT, RULES)
+            .kubeconfig(&origin.kubeconfig()?)
             .start()
             .await?;
+        Self::over(name, programs, origin).await
+    }
+
+    /// Over programs that were started some other way, with [`AGENT`] among the agents, [`RULES`] its rules.
+    pub async fn over(name: &'static str, programs: Programs, origin: &Origin) -> Result<Self> {
         let agent = programs.status().await?["agents"][0]["id"].clone();
         let credential = format!("ci:{agent}:{}", programs.job_token(&JOB).await?);
-        let api = programs.api_addr();
+        let dial = Dial::Straight(programs.api_addr());
+        let target = Target::new(name, dial, programs.ca_pem(), &credential, origin.pid)?;
+        let processes = vec![
+            ("server", Pid(programs.server().pid()?)),
+            ("agent", Pid(programs.agent(0).pid()?)),
+        ];
         Ok(Self {
-            direct: Arc::new(Target::new("origin", address, &origin_ca, origin::TOKEN)?),
-            tunnel: Arc::new(Target::new("tunnel", api, programs.ca_pem(), &credential)?),
-            pids: Pids {
-                origin: Pid(origin.id().context("the origin has ended")?),
-                server: Pid(programs.server().pid()?),
-                agent: Pid(programs.agent(0).pid()?),
-            },
-            _programs: programs,
-            _origin: origin,
-            _directory: directory,
+            target: Arc::new(target.with_processes(processes)),
+            programs,
         })
     }
-}
 
-async fn start_origin(directory: &Path) -> Result<(Process, SocketAddr)> {
-    let mut command = Command::new(binary("origin")?);
-    command.arg(directory);
-    let mut process = Process::start("origin", command, &directory.join("origin.log"))?;
-    let line = process
-        .wait_for_line("its address", |line| line.starts_with(origin::LISTENING))
-        .await?;
-    Ok((process, line[origin::LISTENING.len()..].parse()?))
+    pub fn server(&self) -> Result<Pid> {
+        Ok(Pid(self.programs.server().pid()?))
+    }
+
+    pub fn agent(&self) -> Result<Pid> {
+        Ok(Pid(self.programs.agent(0).pid()?))
+    }
 }

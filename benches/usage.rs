@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::time::sleep;
 
-use crate::tunnel::Pids;
+use crate::client::Target;
 
 /// A process whose use is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Pid(pub u32);
 
 /// Processor time of all who take part: what is left of the machine's speed is shared among them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Cpu {
     pub client: Duration,
     pub origin: Duration,
-    pub server: Duration,
-    pub agent: Duration,
+    /// Of each process between them.
+    pub processes: Vec<(&'static str, Duration)>,
 }
 
 /// Resident memory in bytes.
@@ -45,6 +46,12 @@ impl Pid {
         Ok(TICK * ticks)
     }
 
+    pub fn descriptors(self) -> Result<usize> {
+        let path = format!("/proc/{}/fd", self.0);
+        let entries = std::fs::read_dir(&path).with_context(|| path.clone())?;
+        Ok(entries.count())
+    }
+
     pub fn memory(self) -> Result<Memory> {
         let path = format!("/proc/{}/status", self.0);
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -59,35 +66,68 @@ impl Pid {
     }
 }
 
+impl Memory {
+    pub fn now_mib(self) -> f64 {
+        self.now as f64 / f64::from(1 << 20)
+    }
+
+    pub fn peak_mib(self) -> f64 {
+        self.peak as f64 / f64::from(1 << 20)
+    }
+}
+
 impl Cpu {
     /// What was used until now.
-    pub fn now(pids: Pids) -> Result<Self> {
+    pub fn now(target: &Target) -> Result<Self> {
+        let processes = target.processes.iter();
         Ok(Self {
             client: Pid(std::process::id()).cpu()?,
-            origin: pids.origin.cpu()?,
-            server: pids.server.cpu()?,
-            agent: pids.agent.cpu()?,
+            origin: target.origin.cpu()?,
+            processes: processes
+                .map(|(role, pid)| Ok((*role, pid.cpu()?)))
+                .collect::<Result<_>>()?,
         })
     }
 
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            client: self.client.saturating_sub(earlier.client),
-            origin: self.origin.saturating_sub(earlier.origin),
-            server: self.server.saturating_sub(earlier.server),
-            agent: self.agent.saturating_sub(earlier.agent),
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        self.client = self.client.saturating_sub(earlier.client);
+        self.origin = self.origin.saturating_sub(earlier.origin);
+        for ((_, now), (_, then)) in self.processes.iter_mut().zip(&earlier.processes) {
+            *now = now.saturating_sub(*then);
         }
+        self
     }
 
-    /// Of server and agent.
-    pub fn tunnel(self) -> Duration {
-        self.server + self.agent
+    /// Of what lies between client and origin.
+    pub fn between(&self) -> Duration {
+        self.processes.iter().map(|(_, used)| *used).sum()
     }
 
-    pub fn total(self) -> Duration {
-        self.client + self.origin + self.tunnel()
+    pub fn total(&self) -> Duration {
+        self.client + self.origin + self.between()
     }
 }
+
+/// Waits until these have next to nothing to do any more, or for half a minute.
+pub async fn settle(pids: &[Pid]) -> Result<()> {
+    let used = || pids.iter().map(|pid| pid.cpu()).sum::<Result<Duration>>();
+    let mut before = used()?;
+    for _ in 0..PATIENCE {
+        sleep(PAUSE).await;
+        let now = used()?;
+        if now.saturating_sub(before) <= IDLE {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+const PAUSE: Duration = Duration::from_millis(500);
+/// In a [`PAUSE`].
+const IDLE: Duration = Duration::from_millis(20);
+const PATIENCE: usize = 60;
 
 #[cfg(test)]
 mod tests {

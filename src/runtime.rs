@@ -7,5 +7,6 @@ pub mod ops;
 pub mod ready;
 pub mod signal;
 pub mod sparing;
+pub mod tasks;
 pub mod telemetry;
 pub mod threads;

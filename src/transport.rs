@@ -2,6 +2,7 @@
 //! `docs/protocol.md` says what travels on it.
 
 pub mod connection;
+pub mod credit;
 pub mod endpoint;
 pub mod http2;
 pub mod params;

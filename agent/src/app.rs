@@ -10,7 +10,9 @@ use ci_tunnel::runtime::drain::{self, Outcome, Trigger, Watcher};
 use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::{Condition, Readiness};
 use ci_tunnel::runtime::signal::Shutdown;
+use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
+use ci_tunnel::transport::credit::Budget;
 use ci_tunnel::transport::tls;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -47,11 +49,14 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     let listener = config.ops.map(ops::bind).transpose()?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    tasks::register(&mut registry, "ci_tunnel_agent");
     // Read again for each connection; one that can not be read now is most likely a mistake in the configuration.
     config.token.read().context("token")?;
     let server = server(&config)?;
     let upstream = upstream(&config.upstream).await?;
     Metrics::register_upstream(&mut registry, upstream.counters());
+    let budget = Budget::new(config.quic.budget.as_u64());
+    Metrics::register_held(&mut registry, budget.held());
     info!(server = %config.server, api_server = %upstream.endpoint_text(), threads = config.threads, "agent starts");
 
     let (trigger, watcher) = drain::channel();
@@ -74,10 +79,12 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     };
     let follow = follow(readiness.condition("API server"), health.clone());
     let probe = health::probe(Arc::clone(&upstream), Arc::clone(&metrics), findings);
+    let shared = Arc::new(shared(&config, upstream, metrics, health, budget, level));
+    let aside = shared.set_aside.subscribe();
+    let follow_server = follow_server(readiness.condition("data path"), aside);
     let probe = tokio::spawn(async move {
-        tokio::join!(probe, follow);
+        tokio::join!(probe, follow, follow_server);
     });
-    let shared = Arc::new(shared(&config, upstream, metrics, health, level));
     let connected = readiness.condition("server");
     let connection = tokio::spawn(connection(
         server,
@@ -176,6 +183,7 @@ fn shared(
     upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     health: watch::Receiver<Health>,
+    budget: Arc<Budget>,
     level: LogLevel,
 ) -> Shared {
     Shared {
@@ -186,10 +194,14 @@ fn shared(
         pod: config.pod.clone(),
         health,
         settings: session::Settings {
-            max_streams: config.quic.max_streams as usize,
+            probe: false,
+            quic: config.quic.clone(),
             drain_timeout: config.drain_timeout,
             response_deadline: config.upstream.response_timeout,
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
+        budget,
         set_log_level: Box::new(set_log_level(level)),
     }
 }
@@ -252,6 +264,19 @@ async fn follow(condition: Condition, mut health: watch::Receiver<Health>) {
             }
         }
         if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The server tells when requests that it sends here get stuck, whatever this end sees of that.
+async fn follow_server(condition: Condition, mut aside: watch::Receiver<Option<String>>) {
+    loop {
+        match aside.borrow_and_update().as_deref() {
+            None => condition.met(),
+            Some(why) => condition.unmet(why),
+        }
+        if aside.changed().await.is_err() {
             return;
         }
     }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::upstream;
 use ways::Ways;
@@ -137,6 +137,16 @@ impl Metrics {
             "upstream_ready",
             "Whether the API server answered the last probe",
             self.upstream_ready.clone(),
+        );
+    }
+
+    /// Registers what requests may hold.
+    pub fn register_held(registry: &mut Registry, held: &Gauge) {
+        registry.register_with_unit(
+            "ci_tunnel_agent_held",
+            "What requests may hold for a slow API server now, beyond quic.initial_window each",
+            Unit::Bytes,
+            held.clone(),
         );
     }
 

@@ -1,18 +1,23 @@
 //! One connection to the server: hello, the control stream, and the request streams it carries.
 
+mod alive;
 mod control;
 mod serve;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ci_tunnel::config::net::Quic;
 use ci_tunnel::config::value::SecretSource;
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::codec::Malformed;
 use ci_tunnel::protocol::control::{Health, Hello, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain::Notice;
 use ci_tunnel::transport::connection::{Closed, Connection, Transport};
+use ci_tunnel::transport::credit::{Budget, Terms};
 use ci_tunnel::transport::stream as transport;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -39,7 +44,28 @@ pub struct Shared {
     pub pod: Option<String>,
     pub health: watch::Receiver<Health>,
     pub settings: Settings,
+    pub pace: Pace,
+    /// Told why the server sends requests elsewhere, as long as it does.
+    pub set_aside: watch::Sender<Option<String>>,
+    /// What requests of all sessions may hold.
+    pub budget: Arc<Budget>,
     pub set_log_level: SetLogLevel,
+}
+
+/// How often the server last asked for pings. It asks the less often the more agents it has, so this says how many there are
+/// to come back when they lose it.
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, every: Duration) {
+        let millis = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
 }
 
 /// Takes the log level that the server asks for; `None` when it asks for none.
@@ -57,8 +83,9 @@ impl fmt::Debug for Shared {
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The most requests at a time.
-    pub max_streams: usize,
+    /// Whether the session only asks whether it would be admitted.
+    pub probe: bool,
+    pub quic: Quic,
     /// How long running requests have once the agent drains.
     pub drain_timeout: Duration,
     /// From the end of a request's body to its response head.
@@ -98,6 +125,8 @@ pub struct Handover {
     pub leave: Notify,
     /// Another session has taken the place of this one: requests that run may end, and then it ends.
     pub replaced: Notify,
+    /// Whether the server leaves pings unanswered.
+    pub silent: watch::Sender<bool>,
 }
 
 /// How a session ended.
@@ -123,7 +152,9 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
             let health = shared.health.borrow();
             health.ready.then(|| health.message.clone())
         },
-        probe: shared.settings.max_streams == 0,
+        probe: shared.settings.probe,
+        max_streams: Some(shared.settings.quic.max_streams.into()),
+        first_credit: Some(Terms::new(&shared.settings.quic, 0).first),
     };
     let greet = async {
         let (sender, receiver) = connection.open().await.map_err(transport::Error::Lost)?;
@@ -145,6 +176,9 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
     };
     let (control, welcome) =
         greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
+    // What the server thought of another session says nothing of this one.
+    shared.set_aside.send_replace(None);
+    connection.agree(&shared.settings.quic, welcome.first_credit, &shared.budget);
     info!(
         server = %connection.remote_address(),
         transport = connection.transport().name(),
@@ -169,6 +203,11 @@ impl Session {
 
     pub fn server_version(&self) -> &str {
         &self.welcome.version
+    }
+
+    /// Where the server is.
+    pub fn server_address(&self) -> SocketAddr {
+        self.connection.remote_address()
     }
 
     pub fn transport(&self) -> Transport {

@@ -1,47 +1,45 @@
-//! Runs the benchmarks: `bench [quick|full] [small|bulk|stalled]...`. What is measured runs as processes of its own;
-//! this one is the client.
+//! Runs the benchmarks: `bench [quick|full] [WORKLOAD]...`. What is measured runs as processes of its own; this one is
+//! the client.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
-use ci_tunnel_benches::report::Report;
-use ci_tunnel_benches::small::Times;
-use ci_tunnel_benches::tunnel::Tunnel;
-use ci_tunnel_benches::{bulk, environment, small, stalled};
-use clap::{Parser, ValueEnum};
+use anyhow::{Context as _, Result, bail, ensure};
+use ci_tunnel_benches::peers::{Peer, Programs};
+use ci_tunnel_benches::plan::{Length, Plan};
+use ci_tunnel_benches::report::{Described, Page, Report, Run};
+use ci_tunnel_benches::workload::Workload;
+use ci_tunnel_benches::{affinity, environment};
+use clap::{Parser, ValueEnum as _};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(default_value = "quick")]
     length: Length,
-    /// Which benchmarks; all of them unless some are named
-    parts: Vec<Part>,
-    /// Of small GETs and bulk, only the loads whose names contain this
+    /// Which workloads; all of them unless some are named
+    workloads: Vec<Workload>,
+    /// Only the cases whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
+    /// Which peers; all that are built unless some are named
+    #[arg(
+        long,
+        value_name = "PEERS",
+        value_delimiter = ',',
+        conflicts_with = "no_peers"
+    )]
+    peers: Option<Vec<Peer>>,
+    /// Measure no peer
+    #[arg(long)]
+    no_peers: bool,
+    /// How many processors all processes share
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    processors: usize,
     /// Measure what lies beside this program, without building it first
     #[arg(long)]
     no_build: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Length {
-    /// Three rounds of 2 s: for a look
-    Quick,
-    /// Five rounds of 5 s: for docs/benchmarks.md
-    Full,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// Small GETs
-    Small,
-    /// 1 GiB down and up
-    Bulk,
-    /// Small GETs beside stalled readers
-    Stalled,
 }
 
 const PACKAGES: [&str; 3] = ["ci-tunnel-benches", "ci-tunnel-server", "ci-tunnel-agent"];
@@ -52,15 +50,36 @@ async fn main() -> Result<()> {
     if !arguments.no_build {
         build()?;
     }
-    let environment = environment::describe();
+    let begin = Instant::now();
+    let environment = environment::describe(&affinity::pin(arguments.processors)?);
     println!("{environment:#}");
+    let plan = plan(&arguments)?;
+    let peers = describe(&plan);
+    println!("{:#}", serde_json::to_value(&peers)?);
     let mut report = Report::default();
-    measure(&arguments, &mut report).await?;
+    tokio::select! {
+        measured = measure(&arguments.workloads, &plan, &mut report) => measured?,
+        // An error instead of an end: so all that was started ends, too.
+        signal = stopped() => bail!("stopped by {}", signal?),
+    }
     report.print();
-    println!("load average at the end: {}", environment::load());
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    let file = report.write(&directory, &environment)?;
-    println!("written: {}", file.display());
+    let (load, took) = (environment::load(), begin.elapsed().as_secs());
+    println!("took {took} s; load average at the end: {load}");
+    let (figures, lost) = report.into_parts();
+    let run = Run {
+        time: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        environment,
+        peers,
+        figures,
+        lost,
+    };
+    println!("written: {}", write(&run)?.display());
+    let failures = run.lost.iter().filter(|lost| lost.is_failure()).count();
+    ensure!(
+        failures == 0,
+        "{failures} measurements failed: see LOST above"
+    );
     Ok(())
 }
 
@@ -82,36 +101,81 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
-    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
-    let (rounds, measure) = match arguments.length {
-        Length::Quick => (3, Duration::from_secs(2)),
-        Length::Full => (5, Duration::from_secs(5)),
+/// All workloads if none is named.
+async fn measure(named: &[Workload], plan: &Plan, report: &mut Report) -> Result<()> {
+    let wanted = match named {
+        [] => Workload::value_variants(),
+        _ => named,
     };
-    let times = Times {
-        warm_up: Duration::from_secs(1),
-        measure,
-    };
-    let tunnel = Tunnel::start().await?;
-    for round in 1..=rounds {
-        eprintln!(
-            "round {round} of {rounds}, load average {}",
-            environment::load()
-        );
-        if wanted(Part::Small) {
-            small::bench(&tunnel, times, &arguments.only, report).await?;
-        }
-        if wanted(Part::Bulk) {
-            bulk::bench(&tunnel, &arguments.only, report).await?;
-        }
-    }
-    for (process, pid) in [("server", tunnel.pids.server), ("agent", tunnel.pids.agent)] {
-        let mebibytes = pid.memory()?.peak as f64 / f64::from(1 << 20);
-        report.add(&format!("peak_{process}_rss"), mebibytes, "MiB");
-    }
-    drop(tunnel);
-    if wanted(Part::Stalled) {
-        stalled::bench(&[0, 64, 1000], times, report).await?;
+    for workload in wanted {
+        let begin = Instant::now();
+        eprintln!("{workload:?}, load average {}", environment::load());
+        workload
+            .run(plan, report)
+            .await
+            .with_context(|| format!("{workload:?}"))?;
+        let took = Duration::from_secs(begin.elapsed().as_secs());
+        eprintln!("{workload:?} took {took:?}");
     }
     Ok(())
+}
+
+/// Peers that are not built are left out, which is said; those that were named must be there.
+fn plan(arguments: &Arguments) -> Result<Plan> {
+    let programs = Programs::find()?;
+    let peers = match &arguments.peers {
+        _ if arguments.no_peers => Vec::new(),
+        Some(named) => named.clone(),
+        None => {
+            let (built, missing): (Vec<Peer>, Vec<Peer>) = Peer::value_variants()
+                .iter()
+                .partition(|peer| programs.of(peer.project()).is_some());
+            for peer in missing {
+                eprintln!(
+                    "NOT MEASURED: {} is not built: `make bench-peers`",
+                    peer.name()
+                );
+            }
+            built
+        }
+    };
+    Ok(Plan {
+        length: arguments.length,
+        only: arguments.only.clone(),
+        peers,
+        programs,
+    })
+}
+
+async fn stopped() -> Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+fn describe(plan: &Plan) -> Vec<Described> {
+    let known = Peer::value_variants().iter();
+    let described = known.map(|peer| Described {
+        name: peer.name().to_owned(),
+        version: plan
+            .programs
+            .of(peer.project())
+            .map(|program| program.version.clone()),
+        carrier: peer.carrier().to_owned(),
+        less: peer.less().to_owned(),
+    });
+    described.collect()
+}
+
+/// The figures, and a page of them.
+fn write(run: &Run) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    std::fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{}.json", run.time));
+    run.write(&path)?;
+    std::fs::write(path.with_extension("html"), Page::new(run.clone())?.html())?;
+    Ok(path)
 }

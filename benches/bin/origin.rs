@@ -1,13 +1,20 @@
-//! The origin of the benchmarks, as a process of its own: `origin DIRECTORY`.
+//! The origin of the benchmarks, as a process of its own: `origin DIRECTORY ADDRESS`.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// For the authority that clients are to trust
+    directory: PathBuf,
+    /// To listen on
+    address: Ipv4Addr,
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let directory = std::env::args_os()
-        .nth(1)
-        .context("usage: origin DIRECTORY")?;
-    ci_tunnel_benches::origin::serve(&PathBuf::from(directory)).await
+    let arguments = Arguments::parse();
+    ci_tunnel_benches::origin::program::serve(&arguments.directory, arguments.address).await
 }

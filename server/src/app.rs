@@ -12,9 +12,12 @@ use anyhow::Context;
 use ci_tunnel::runtime::drain;
 use ci_tunnel::runtime::ops::{self, Ops};
 use ci_tunnel::runtime::ready::Readiness;
+use ci_tunnel::runtime::tasks;
 use ci_tunnel::runtime::telemetry::LogLevel;
+use ci_tunnel::transport::credit::Budget;
 use ci_tunnel::transport::tls::ServerIdentity;
-use prometheus_client::registry::Registry as MetricsRegistry;
+use jiff::SignedDuration;
+use prometheus_client::registry::{Registry as MetricsRegistry, Unit};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -25,8 +28,8 @@ use crate::config::Config;
 use crate::configrepo;
 use crate::kubeconfig::Cluster;
 use crate::metrics::Metrics;
-use crate::proxy::front;
 use crate::proxy::live::Live;
+use crate::proxy::{front, strangers};
 use crate::store::Store;
 use follow::Follow;
 use parts::{Parts, Sockets};
@@ -67,6 +70,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let mut metrics_registry = MetricsRegistry::default();
         let metrics = Metrics::new(&mut metrics_registry);
+        tasks::register(&mut metrics_registry, "ci_tunnel_server");
         let store = Store::open(&config.state_dir).await?;
         let identity = identity(&config)?;
         let (audit, audit_writer) =
@@ -81,7 +85,8 @@ impl App {
         let webhooks = repositories.webhooks();
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
         authenticator.start(&metrics)?;
-        let sockets = Sockets::bind(&config, &identity, &store).await?;
+        let sockets = Sockets::bind(&config, &identity, &store, &metrics).await?;
+        let budget = budget(&config, &mut metrics_registry);
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();
         let follow = Follow {
@@ -98,6 +103,7 @@ impl App {
         };
         let parts = Parts {
             registry: Registry::new(metrics.clone()),
+            budget,
             authenticator: Arc::new(authenticator),
             metrics,
             store,
@@ -150,6 +156,7 @@ impl App {
         background.spawn(self.follow.run(parts.followed(&proxy)));
         background.spawn(Arc::clone(&parts.identity).watch());
         background.spawn(follow::reloads(parts.reloaded(self.file, &proxy), reload));
+        background.spawn(parts.stalled(&config, proxy.live.clone()).run());
         background.spawn(cut_when_forced(proxy.live.clone(), self.watcher.notice()));
         let (end_agents, agents_end) = oneshot::channel();
         let listener = Arc::new(parts.listener(&config, self.watcher.notice()));
@@ -160,6 +167,7 @@ impl App {
             head_timeout: config.timeouts.request_head,
             idle_timeout: config.timeouts.idle_connection,
         };
+        let addresses = proxy.limits.addresses.clone();
         tokio::spawn(front::serve(tcp, security, bounds, proxy, self.watcher));
         self.addresses.announce();
 
@@ -169,10 +177,23 @@ impl App {
         let _ = end_agents.send(());
         let _ = tokio::time::timeout(LAST_WORDS, agents).await;
         background.shutdown().await;
+        strangers::tell(&addresses, &parts.audit, SignedDuration::ZERO);
         parts.store.close().await;
         let audit = tokio::task::spawn_blocking(|| self.audit_writer.finish());
         audit.await.context("the audit log")
     }
+}
+
+/// What requests of all agents may hold, and its gauge.
+fn budget(config: &Config, metrics: &mut MetricsRegistry) -> Arc<Budget> {
+    let budget = Budget::new(config.quic.budget.as_u64());
+    metrics.register_with_unit(
+        "ci_tunnel_server_held",
+        "What requests may hold for slow readers now, beyond quic.initial_window each",
+        Unit::Bytes,
+        budget.held().clone(),
+    );
+    budget
 }
 
 impl Addresses {

@@ -27,6 +27,7 @@ mod writing;
 pub use acts::Act;
 pub use chain::{Hash, Head, KeyError, Mac};
 pub use config::{Config, Invalid, OnFailure, Rotate, Sync};
+pub use head::noted;
 pub use known::{Decision, Known};
 pub use line::{Ending, Line};
 pub use output::Output;

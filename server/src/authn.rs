@@ -185,11 +185,22 @@ impl Authenticator {
             session::AUDIENCE => session::verify(&self.session, token, now)?,
             _ => return Err(Error::Unknown),
         };
-        let provider = &claims.job.provider;
-        if provider != provider::LOCAL && self.config.providers.get(provider).is_none() {
-            return Err(Error::ProviderGone(provider.clone()));
+        if !self.is_provider_here(&claims) {
+            return Err(Error::ProviderGone(claims.job.provider));
         }
         Ok(self.of_own(claims))
+    }
+
+    /// Whether the job's provider is the one still that vouched for it. Under its name may be another by now.
+    fn is_provider_here(&self, claims: &signed::Claims) -> bool {
+        match claims.job.provider.as_str() {
+            provider::LOCAL => true,
+            name => {
+                let provider = self.config.providers.get(name);
+                let issuer = provider.and_then(|provider| provider.issuer());
+                issuer.is_some() && issuer == claims.vouched_by.as_deref()
+            }
+        }
     }
 
     fn of_own(&self, claims: signed::Claims) -> Authenticated {

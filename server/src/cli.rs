@@ -11,6 +11,7 @@ pub mod kubeconfig;
 pub mod lint;
 mod output;
 pub mod selector;
+mod state_dir;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ci_tunnel::runtime::causes::with_causes;
@@ -116,6 +118,12 @@ impl Cli {
             }
             config => config?,
         };
+        if !matches!(self.command, Command::Audit(_)) {
+            state_dir::check_owner(&config.state_dir)?;
+        }
+        if self.command.only_looks() {
+            state_dir::check_store(&config.state_dir)?;
+        }
         match self.command {
             Command::Serve => serve(config, self.config).map(|()| ExitCode::SUCCESS),
             Command::Audit(command) => audit::run(&command, &config, &mut io::stdout().lock()),
@@ -132,11 +140,29 @@ impl Cli {
     }
 }
 
+impl Command {
+    /// Whether it has nothing to tell where nothing was ever registered.
+    fn only_looks(&self) -> bool {
+        match self {
+            Self::Agent(command) => !matches!(command, agent::Command::Create(_)),
+            Self::JobToken(command) => !matches!(command, job_token::Command::Issue(_)),
+            Self::Explain(_) | Self::Kubeconfig(_) => true,
+            Self::Serve | Self::Check(_) | Self::Audit(_) | Self::Completions { .. } => false,
+        }
+    }
+}
+
 fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let level = telemetry::init(&config.log)?;
     block_on(config.threads, async {
         let (mut shutdown, mut reload) = signal::install().context("signals")?;
-        let app = App::build(config, file, level).await?;
+        let app = tokio::select! {
+            app = App::build(config, file, level) => app?,
+            signal = shutdown.recv() => {
+                tracing::info!(signal, "asked to end before it served");
+                return Ok(());
+            }
+        };
         let (reloads, reload_requests) = mpsc::channel(1);
         let (first, asked) = oneshot::channel();
         let (second, forced) = oneshot::channel();
@@ -163,6 +189,9 @@ fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         result
     })?
 }
+
+/// Of a thread that reads or writes files, when all else has ended.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 async fn resolved(receiver: oneshot::Receiver<()>) {
     if receiver.await.is_err() {
@@ -248,18 +277,25 @@ async fn print_kubeconfig(args: &kubeconfig::Args, config: &Config) -> anyhow::R
     let port = config.kubernetes_api.listen.port();
     let cluster = app::cluster(config, &identity, port)?;
     let allowed = |who: &_| proxy::kubeconfig::allowed(who, &directory, &rules);
-    kubeconfig::run(
+    let mut acts = Vec::new();
+    let result = kubeconfig::run(
         args,
         &authenticator,
         &cluster,
         allowed,
+        &mut acts,
         &mut io::stdin(),
         &mut io::stdout(),
     )
-    .await
+    .await;
+    leave(&acts, &config.state_dir);
+    result
 }
 
 fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = threads::runtime(threads).context("the runtime")?;
-    Ok(runtime.block_on(future))
+    let done = runtime.block_on(future);
+    // A file system that hangs may hold a thread for ever.
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(done)
 }

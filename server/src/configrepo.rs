@@ -9,6 +9,7 @@ pub mod git;
 mod kept;
 mod layer;
 mod realm;
+mod unread;
 mod watcher;
 pub mod webhook;
 
@@ -19,6 +20,7 @@ use crate::access::Rules;
 use crate::identity::{Agent, AgentName, ProjectPath};
 pub use config::{Config, Repository, Source};
 use layer::{Part, Said};
+pub use unread::Unread;
 pub use watcher::{Error, Outcome, Place, Read, Watcher, check, known, watch};
 
 /// The rules of all agents at one moment: what each repository knows, the first listed first.
@@ -75,6 +77,30 @@ impl Snapshot {
         }
     }
 
+    /// The rules that `text`, the content of `file`, would give an agent if it stood where the agent's file is, or would
+    /// be looked for.
+    ///
+    /// # Errors
+    /// The server would refuse it.
+    pub fn try_out(
+        &self,
+        config: &Config,
+        agent: &Agent,
+        text: &str,
+        file: &str,
+    ) -> Result<Rules, String> {
+        let key = key(&agent.project, &agent.name);
+        let mut parts = self.parts.iter();
+        let has_it = |part: &Part| !matches!(part.of(&agent.project, &key), Said::NoFile);
+        let place = parts.position(has_it).or_else(|| {
+            let mut parts = self.parts.iter();
+            parts.position(|part| part.covers(&agent.project))
+        });
+        let repository = place.and_then(|place| config.repositories.get(place));
+        let realm = repository.map_or_else(|| config.realm.clone(), |found| config.realm(found));
+        realm.parse(text, file)
+    }
+
     /// The version of an agent's file that is in force; empty where there is none.
     pub fn revision(&self, agent: &Agent) -> &str {
         self.rules(&agent.project, &agent.name)
@@ -102,6 +128,23 @@ impl Snapshot {
             Said::Rules(first) => Arc::ptr_eq(first, rules).then_some(rules.as_ref()),
             Said::NoFile | Said::Unread => None,
         })
+    }
+
+    /// The directories that could not be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Unread> {
+        self.parts.iter().flat_map(|part| part.unread.iter())
+    }
+
+    /// The one of them that keeps everybody from an agent.
+    pub fn hidden(&self, agent: &Agent) -> Option<&Unread> {
+        let key = key(&agent.project, &agent.name);
+        match self.find(&agent.project, &key) {
+            Said::Unread => {
+                let mut parts = self.parts.iter();
+                parts.find_map(|part| part.hidden(&agent.project, &key))
+            }
+            Said::Rules(_) | Said::NoFile => None,
+        }
     }
 
     fn find(&self, project: &ProjectPath, key: &str) -> Said<'_> {

@@ -16,6 +16,8 @@ pub mod limits;
 pub mod live;
 pub mod reject;
 pub mod request;
+pub mod stalled;
+pub mod strangers;
 pub mod upgrade;
 pub mod webhook;
 
@@ -34,7 +36,7 @@ use tokio::sync::watch;
 use crate::access::{AccessAs, Permit};
 use crate::agents::directory::Directory;
 use crate::audit::{Audit, Ending, Record};
-use crate::authn::{self, Authenticator, Credential};
+use crate::authn::{self, Authenticator, Credential, TokenId};
 use crate::configrepo::Snapshot;
 use crate::identity::{Agent, AgentId};
 use crate::kubeconfig::Cluster;
@@ -94,18 +96,21 @@ impl Proxy {
         request: Request<Incoming>,
         client: Arc<Client>,
     ) -> Response<Body> {
-        let mut record = self.audit.open(request_id(), Some(client.address));
-        let user_agent = request
-            .headers()
-            .get(USER_AGENT)
-            .and_then(|value| value.to_str().ok());
-        record.request(request.method(), request.uri().path(), user_agent);
         let for_kubeconfig = kubeconfig::is_asked(&request, &self.config.url_path_prefix);
         let as_text = if for_kubeconfig {
             kubeconfig::wants_text(&request)
         } else {
             request::is_discovery(&request, &self.config.url_path_prefix)
         };
+        if let Err(over) = client.may_ask() {
+            return self.not_heard(&client, over, as_text);
+        }
+        let mut record = self.audit.open(request_id(), Some(client.address));
+        let user_agent = request
+            .headers()
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        record.request(request.method(), request.uri().path(), user_agent);
         let answer = if !record.may_run() {
             Err(Reject::AuditUnavailable)
         } else if for_kubeconfig {
@@ -121,13 +126,11 @@ impl Proxy {
                 Err(reject) => Err(reject),
             }
         };
-        let is_strange = match &answer {
-            Err(Reject::Unauthenticated(error)) => error.retry_after().is_none(),
-            Err(Reject::Unsigned(_)) => true,
-            _ => false,
-        };
-        if is_strange {
-            client.rejected();
+        if let Err(reject) = &answer
+            && record.may_run()
+            && !client.refused(reject.is_fault())
+        {
+            record.leave_unsaid();
         }
         let response = answer.unwrap_or_else(|reject| self.refuse(&reject, as_text, &mut record));
         record.status(response.status().as_u16());
@@ -147,10 +150,10 @@ impl Proxy {
         let (target, attributes) = Target::of(&request, &self.config.url_path_prefix)?;
         record.attributes(attributes);
         let credential = Credential::from_headers(request.headers()).map_err(authn::Error::from)?;
-        client.may_show_credential()?;
         let who = self.authenticator.authenticate(&credential).await?;
         client.authenticated();
-        record.job(&who.identity, who.token.as_str());
+        let parents = who.parents.iter().map(TokenId::as_str);
+        record.job(&who.identity, who.token.as_str(), parents);
         let asked = request::asked_identity(request.headers())?;
         let (permitted, identity) = self.permit(client, &credential, who, asked, record)?;
         let route = self.route(&permitted, record).await?;
@@ -176,35 +179,43 @@ impl Proxy {
             route = self.router.open(permitted.agent.id) => route,
         };
         let route = route.map_err(|error| match error {
-            routing::Error::Absent { since } => Reject::AgentAway {
+            routing::Error::Absent(absent) => Reject::AgentAway {
                 agent: agent(),
-                since,
+                absent,
             },
             routing::Error::NoStream => Reject::NoStream { agent: agent() },
         })?;
-        permitted.live.request().carried_by(route.session);
+        permitted
+            .live
+            .request()
+            .carried_by(route.session, route.sender.id());
         record.session(route.session);
         Ok(route)
     }
 
     fn refuse(&self, reject: &Reject, as_text: bool, record: &mut Record) -> Response<Bytes> {
-        let label = reject.label();
-        self.metrics
-            .refusals
-            .get_or_create(&ReasonLabels { reason: label })
-            .inc();
-        tracing::info!(
-            request.id = record.request_id(),
-            reason = label,
-            code = reject.status().as_u16(),
-            "{reject}"
-        );
-        let message = Some(reject.to_string());
+        let (label, in_full) = (reject.label(), reject.in_full());
+        self.count(reject);
+        if record.is_said() {
+            tracing::info!(
+                request.id = record.request_id(),
+                reason = label,
+                code = reject.status().as_u16(),
+                "{in_full}"
+            );
+        }
+        let message = Some(in_full);
         match reject {
             Reject::Cut(why) => record.cut(why.label, why.code(), message),
             _ => record.end(Ending::Refused(label.into()), message),
         }
         reject.response(record.request_id(), as_text)
+    }
+
+    fn count(&self, reject: &Reject) {
+        let reason = reject.label();
+        let refusals = &self.metrics.refusals;
+        refusals.get_or_create(&ReasonLabels { reason }).inc();
     }
 }
 

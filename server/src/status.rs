@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::agents::directory::Directory;
 use crate::agents::{Registry, Session};
-use crate::configrepo::Snapshot;
+use crate::configrepo::{AgentRules, Snapshot, Unread};
 use crate::identity::Agent;
 
 /// What the page shows.
@@ -48,7 +48,10 @@ struct SessionStatus {
     kubernetes_version: Option<String>,
     running_requests: usize,
     round_trip_ms: u64,
+    held_bytes: u64,
     draining: bool,
+    /// What is known against it: requests go to other sessions of the agent, if there are any.
+    trouble: Option<String>,
     api_server_ready: bool,
     api_server: String,
 }
@@ -93,23 +96,40 @@ impl Status {
             .iter()
             .map(|session| session_status(session))
             .collect();
-        let configuration =
-            rules
-                .rules(&agent.project, &agent.name)
-                .map(|rules| ConfigurationStatus {
-                    file: rules.file.display().to_string(),
-                    revision: rules.revision.clone(),
-                    commit: rules.commit.clone(),
-                    provider: rules.provider.clone(),
-                    problem: rules.problem.clone(),
-                    warnings: rules.rules.warnings().to_vec(),
-                });
+        let configuration = rules
+            .rules(&agent.project, &agent.name)
+            .map(ConfigurationStatus::of)
+            .or_else(|| rules.hidden(agent).map(ConfigurationStatus::hidden));
         AgentStatus {
             id: agent.id.0,
             name: agent.to_string(),
             connected: !sessions.is_empty(),
             sessions,
             configuration,
+        }
+    }
+}
+
+impl ConfigurationStatus {
+    fn of(rules: &AgentRules) -> Self {
+        Self {
+            file: rules.file.display().to_string(),
+            revision: rules.revision.clone(),
+            commit: rules.commit.clone(),
+            provider: rules.provider.clone(),
+            problem: rules.problem.clone(),
+            warnings: rules.rules.warnings().to_vec(),
+        }
+    }
+
+    fn hidden(unread: &Unread) -> Self {
+        Self {
+            file: unread.directory.display().to_string(),
+            revision: String::new(),
+            commit: None,
+            provider: None,
+            problem: Some(unread.problem.clone()),
+            warnings: Vec::new(),
         }
     }
 }
@@ -126,7 +146,12 @@ fn session_status(session: &Session) -> SessionStatus {
         kubernetes_version: session.hello.kubernetes_version.clone(),
         running_requests: session.running(),
         round_trip_ms: u64::try_from(session.connection().rtt().as_millis()).unwrap_or(u64::MAX),
+        held_bytes: session
+            .connection()
+            .credit()
+            .map_or(0, |credit| credit.held_bytes()),
         draining: !session.accepts(),
+        trouble: session.standing.words(),
         api_server_ready: health.ready,
         api_server: health.message,
     }

@@ -27,6 +27,7 @@ pub use agent_token::{AgentToken, InvalidToken};
 pub use agents::Refusal;
 pub use backend::{AgentTokenId, AgentTokenRecord, JobTokenRecord, Registration, Revocation};
 pub use secrets::SecretKey;
+pub use sqlite::FILE_NAME;
 
 use backend::Backend;
 use last_used::LastUsed;

@@ -53,10 +53,19 @@ pub enum LogFormat {
 
 /// The default of [`Quic::max_streams`]. A watch holds a stream for as long as it lasts, so 100 would be a ceiling.
 pub const DEFAULT_MAX_STREAMS: u32 = 4096;
-/// The default of [`Quic::stream_window`]. At 50 ms there and back it carries 20 MB/s a stream.
-pub const DEFAULT_STREAM_WINDOW: ByteSize = ByteSize::mib(1);
-/// The default of [`Quic::send_window`].
-pub const DEFAULT_SEND_WINDOW: ByteSize = ByteSize::mib(8);
+/// The default of [`Quic::initial_window`]. As much as a stalled reader costs whatever else happens, times
+/// [`Quic::max_streams`]; most answers are smaller.
+pub const DEFAULT_INITIAL_WINDOW: ByteSize = ByteSize::kib(32);
+/// The default of [`Quic::stream_window`]. At 100 ms there and back it carries 40 MB/s a stream. quinn ends a connection whose
+/// reader finds more than 1024 gaps in a stream, which lost packets make of more than this.
+pub const DEFAULT_STREAM_WINDOW: ByteSize = ByteSize::mib(4);
+/// The default of [`Quic::connection_budget`].
+pub const DEFAULT_CONNECTION_BUDGET: ByteSize = ByteSize::mib(64);
+/// The default of [`Quic::budget`].
+pub const DEFAULT_BUDGET: ByteSize = ByteSize::mib(256);
+/// The default of [`Quic::send_window`]. The peer's credit bounds what streams have on their way; this only keeps a path that
+/// is dead from filling memory, and must not be what a small request waits for.
+pub const DEFAULT_SEND_WINDOW: ByteSize = ByteSize::mib(64);
 /// The default of [`Quic::idle_timeout`]: three lost keep-alives.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The default of [`Quic::keep_alive`]. Shorter than the 30 s after which NATs forget a UDP flow.
@@ -74,9 +83,15 @@ pub const DEFAULT_MAX_MTU: u16 = 1452;
 pub struct Quic {
     /// Most requests at a time on one connection. Default 4096.
     pub max_streams: u32,
-    /// Most bytes of one request that wait for a slow reader. Default 1MiB.
+    /// Bytes of one request that the peer may send unasked, each way. Default 32KiB.
+    pub initial_window: ByteSize,
+    /// Most bytes of one request that wait for a slow reader, when the path needs so much. Default 4MiB.
     pub stream_window: ByteSize,
-    /// Most bytes sent but not yet acknowledged, over all requests of a connection. Default 8MiB.
+    /// Most bytes that wait for slow readers on one connection, beyond `initial_window` for each request. Default 64MiB.
+    pub connection_budget: ByteSize,
+    /// The same for all connections of the process. Default 256MiB.
+    pub budget: ByteSize,
+    /// Most bytes sent but not yet acknowledged, over all requests of a connection. Default 64MiB.
     pub send_window: ByteSize,
     /// A connection over which nothing came for so long is lost. Default 15s.
     #[serde(with = "duration")]
@@ -102,7 +117,10 @@ impl Default for Quic {
     fn default() -> Self {
         Self {
             max_streams: DEFAULT_MAX_STREAMS,
+            initial_window: DEFAULT_INITIAL_WINDOW,
             stream_window: DEFAULT_STREAM_WINDOW,
+            connection_budget: DEFAULT_CONNECTION_BUDGET,
+            budget: DEFAULT_BUDGET,
             send_window: DEFAULT_SEND_WINDOW,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             keep_alive: DEFAULT_KEEP_ALIVE,
@@ -167,6 +185,7 @@ impl Quic {
         const MOST: u64 = 4 << 30;
         let sizes = [
             ("max_streams", u64::from(self.max_streams)),
+            ("initial_window", self.initial_window.as_u64()),
             ("stream_window", self.stream_window.as_u64()),
             ("send_window", self.send_window.as_u64()),
             ("udp_buffer", self.udp_buffer.as_u64()),
@@ -215,7 +234,7 @@ mod tests {
 
     #[test]
     fn reads_every_knob() {
-        let text = "{max_streams: 8, stream_window: 64KiB, send_window: 1MiB, idle_timeout: 30s, keep_alive: 10s, \
+        let text = "{max_streams: 8, initial_window: 16KiB, stream_window: 64KiB, connection_budget: 1MiB, budget: 0, send_window: 1MiB, idle_timeout: 30s, keep_alive: 10s, \
                     congestion: bbr, udp_buffer: 2MiB, mtu_discovery: false, initial_mtu: 1400, max_mtu: 8952, gso: false}";
         let quic: Quic = from_str(text, "f.yaml").unwrap();
         assert_eq!(

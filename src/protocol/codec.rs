@@ -110,6 +110,21 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// A field that holds a varint, if there is one.
+    pub fn optional_number(&mut self, tag: u64, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(tag, value);
+        }
+    }
+
+    /// A field that holds two varints.
+    pub fn numbers(&mut self, tag: u64, first: u64, second: u64) {
+        put_varint(self.out, tag);
+        put_varint(self.out, (varint_len(first) + varint_len(second)) as u64);
+        put_varint(self.out, first);
+        put_varint(self.out, second);
+    }
+
     /// A field that holds a name and a value: the name's length as a varint, the name, the value.
     pub fn pair(&mut self, tag: u64, name: &[u8], value: &[u8]) {
         put_varint(self.out, tag);
@@ -162,6 +177,12 @@ pub fn number(name: &'static str, value: &[u8]) -> Result<u64, Malformed> {
         Some((number, length)) if length == value.len() => Ok(number),
         _ => Err(Malformed::Invalid(name)),
     }
+}
+
+/// The two varints that a field holds, and nothing else.
+pub fn numbers(name: &'static str, value: &[u8]) -> Result<(u64, u64), Malformed> {
+    let (first, length) = peek_varint(value).ok_or(Malformed::Invalid(name))?;
+    Ok((first, number(name, &value[length..])?))
 }
 
 /// The UTF-8 text that a field holds, `limit` bytes at most, without control characters.

@@ -1,15 +1,17 @@
 //! The messages of the control stream.
 
+mod credit;
+mod fields;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::code::Code;
-use super::codec::{Malformed, Reader, Writer, number, text};
+use super::codec::{Malformed, Writer};
 use super::frame::{self, Kind};
-
-/// The longest text of a control message, in bytes.
-const MAX_TEXT: usize = 1024;
+pub use credit::{Credit, MAX_CREDITS};
+use fields::Fields;
 
 /// A message of the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum Message {
     Configure(Configure),
     /// Over HTTP/2, on a stream of its own: what CONNECTION_CLOSE says over QUIC.
     Close(Close),
+    /// Either way: what may be sent on request streams.
+    Credit(Credit),
 }
 
 /// Why a connection is closed.
@@ -61,6 +65,11 @@ pub struct Hello {
     pub kubernetes_version: Option<String>,
     /// The agent only wants to know whether it would be admitted: no request may be sent over the connection.
     pub probe: bool,
+    /// The most requests at a time; unknown from older agents.
+    pub max_streams: Option<u64>,
+    /// Bytes of each request stream that may be sent to the agent without its credit; `None` from agents that know no
+    /// credit.
+    pub first_credit: Option<u64>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -71,6 +80,8 @@ impl std::fmt::Debug for Hello {
             .field("pod", &self.pod)
             .field("kubernetes_version", &self.kubernetes_version)
             .field("probe", &self.probe)
+            .field("max_streams", &self.max_streams)
+            .field("first_credit", &self.first_credit)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +95,8 @@ pub struct Welcome {
     pub session: u64,
     /// The server's version.
     pub version: String,
+    /// Bytes of each request stream that may be sent to the server without its credit; `None`: credit is not used.
+    pub first_credit: Option<u64>,
 }
 
 /// The server's answer to an agent it does not admit.
@@ -106,11 +119,15 @@ pub struct Health {
     pub message: String,
 }
 
-/// Settings from `observability` in the agent's configuration file.
+/// What the server wishes of an agent for now, and how it sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Configure {
-    /// `debug`, `info`, `warn` or `error`.
+    /// `debug`, `info`, `warn` or `error`: `observability` in the agent's configuration file.
     pub log_level: Option<String>,
+    /// How often the agent is to ask for a sign of life.
+    pub ping_every: Option<Duration>,
+    /// Why requests go to other sessions of the agent, if there are any.
+    pub set_aside: Option<String>,
 }
 
 impl Message {
@@ -132,6 +149,7 @@ impl Message {
             Self::Health(_) => Kind::Health,
             Self::Configure(_) => Kind::Configure,
             Self::Close(_) => Kind::Close,
+            Self::Credit(_) => Kind::Credit,
         }
     }
 
@@ -146,11 +164,14 @@ impl Message {
                 if hello.probe {
                     writer.number(6, 1);
                 }
+                writer.optional_number(7, hello.max_streams);
+                writer.optional_number(8, hello.first_credit);
             }
             Self::Welcome(welcome) => {
                 writer.number(1, welcome.agent);
                 writer.number(2, welcome.session);
                 writer.bytes(3, welcome.version.as_bytes());
+                writer.optional_number(4, welcome.first_credit);
             }
             Self::Refused(refused) => {
                 writer.number(1, u64::from(refused.code as u32));
@@ -163,11 +184,18 @@ impl Message {
                 writer.number(1, u64::from(health.ready));
                 writer.bytes(2, health.message.as_bytes());
             }
-            Self::Configure(configure) => writer.optional(1, configure.log_level.as_deref()),
+            Self::Configure(configure) => {
+                writer.optional(1, configure.log_level.as_deref());
+                if let Some(every) = configure.ping_every {
+                    writer.number(2, millis(every));
+                }
+                writer.optional(3, configure.set_aside.as_deref());
+            }
             Self::Close(close) => {
                 writer.number(1, u64::from(close.code as u32));
                 writer.bytes(2, close.reason.as_bytes());
             }
+            Self::Credit(credit) => credit.encode(writer),
         }
     }
 
@@ -179,6 +207,9 @@ impl Message {
         let Some(known) = Kind::from_number(kind) else {
             return Ok(None);
         };
+        if known == Kind::Credit {
+            return Credit::decode(payload).map(|credit| Some(Self::Credit(credit)));
+        }
         let fields = Fields::read(payload)?;
         Ok(Some(match known {
             Kind::Hello => Self::Hello(Hello {
@@ -188,11 +219,14 @@ impl Message {
                 pod: fields.text(4, "pod")?,
                 kubernetes_version: fields.text(5, "kubernetes version")?,
                 probe: fields.0[6].is_some() && fields.number(6, "probe")? == 1,
+                max_streams: fields.optional_number(7, "max streams")?,
+                first_credit: fields.optional_number(8, "first credit")?,
             }),
             Kind::Welcome => Self::Welcome(Welcome {
                 agent: fields.number(1, "agent")?,
                 session: fields.number(2, "session")?,
                 version: fields.required(3, "version")?,
+                first_credit: fields.optional_number(4, "first credit")?,
             }),
             Kind::Refused => Self::Refused(Refused {
                 code: Code::from_number(fields.number(1, "code")?),
@@ -210,12 +244,15 @@ impl Message {
             }),
             Kind::Configure => Self::Configure(Configure {
                 log_level: fields.text(1, "log level")?,
+                ping_every: fields.millis(2, "ping every")?,
+                set_aside: fields.text(3, "set aside")?,
             }),
             Kind::Close => Self::Close(Close {
                 code: Code::from_number(fields.number(1, "code")?),
                 reason: fields.text(2, "reason")?.unwrap_or_default(),
             }),
-            Kind::Data
+            Kind::Credit
+            | Kind::Data
             | Kind::RequestHead
             | Kind::ResponseHead
             | Kind::Trailers
@@ -223,53 +260,6 @@ impl Message {
                 return Err(Malformed::UnexpectedFrame(kind));
             }
         }))
-    }
-}
-
-/// The first six tags of a message; control messages have no others and repeat none.
-struct Fields([Option<Bytes>; 7]);
-
-impl Fields {
-    fn read(payload: Bytes) -> Result<Self, Malformed> {
-        let mut fields = Self([const { None }; 7]);
-        let mut reader = Reader::new(payload);
-        while let Some((tag, value)) = reader.field()? {
-            if let Some(slot) = usize::try_from(tag)
-                .ok()
-                .and_then(|tag| fields.0.get_mut(tag))
-            {
-                *slot = Some(value);
-            }
-        }
-        Ok(fields)
-    }
-
-    fn text(&self, tag: usize, name: &'static str) -> Result<Option<String>, Malformed> {
-        self.0[tag]
-            .as_deref()
-            .map(|value| text(name, value, MAX_TEXT))
-            .transpose()
-    }
-
-    fn required(&self, tag: usize, name: &'static str) -> Result<String, Malformed> {
-        self.text(tag, name)?.ok_or(Malformed::Missing(name))
-    }
-
-    fn number(&self, tag: usize, name: &'static str) -> Result<u64, Malformed> {
-        number(
-            name,
-            self.0[tag].as_deref().ok_or(Malformed::Missing(name))?,
-        )
-    }
-
-    /// Sixty-four random bits do not fit a varint.
-    fn instance(&self) -> Result<u64, Malformed> {
-        let bytes = self.0[2].as_deref().ok_or(Malformed::Missing("instance"))?;
-        Ok(u64::from_be_bytes(
-            bytes
-                .try_into()
-                .map_err(|_| Malformed::Invalid("instance"))?,
-        ))
     }
 }
 

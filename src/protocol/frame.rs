@@ -39,12 +39,14 @@ pub enum Kind {
     Configure = 0x17,
     /// Either way, over HTTP/2 alone: the connection ends, and why.
     Close = 0x18,
+    /// Either way: what may be sent on request streams beyond what is allowed from the begin.
+    Credit = 0x19,
 }
 
 impl Kind {
     /// The kind of this number, if it is one of ours.
     pub fn from_number(number: u64) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 15] = [
             Kind::Data,
             Kind::RequestHead,
             Kind::ResponseHead,
@@ -59,6 +61,7 @@ impl Kind {
             Kind::Health,
             Kind::Configure,
             Kind::Close,
+            Kind::Credit,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == number)
     }

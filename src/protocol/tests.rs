@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::code::Code;
 use super::codec::{self, MAX_VARINT, Malformed};
-use super::control::{Close, Configure, Health, Hello, Message, Refused, Welcome};
+use super::control::{Close, Configure, Credit, Health, Hello, Message, Refused, Welcome};
 use super::frame::{self, Kind};
 use super::head::{self, Cause, Failure, RequestHead, RequestKind, ResponseHead};
 use super::identity::{Impersonation, KubernetesIdentity};
@@ -90,6 +90,10 @@ fn response() -> impl Strategy<Value = ResponseHead> {
     })
 }
 
+fn credits() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    vec((0u64..MAX_VARINT, 0u64..MAX_VARINT), 0..20)
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let millis = (0u64..1 << 40).prop_map(Duration::from_millis);
     prop_oneof![
@@ -99,10 +103,21 @@ fn message() -> impl Strategy<Value = Message> {
             text(),
             proptest::option::of(text()),
             proptest::option::of(text()),
-            any::<bool>()
+            any::<bool>(),
+            proptest::option::of(0u64..MAX_VARINT),
+            proptest::option::of(0u64..MAX_VARINT),
         )
             .prop_map(
-                |(token, instance, version, pod, kubernetes_version, probe)| {
+                |(
+                    token,
+                    instance,
+                    version,
+                    pod,
+                    kubernetes_version,
+                    probe,
+                    max_streams,
+                    first_credit,
+                )| {
                     Message::Hello(Hello {
                         token,
                         instance,
@@ -110,14 +125,30 @@ fn message() -> impl Strategy<Value = Message> {
                         pod,
                         kubernetes_version,
                         probe,
+                        max_streams,
+                        first_credit,
                     })
                 }
             ),
-        (0u64..MAX_VARINT, 0u64..MAX_VARINT, text()).prop_map(|(agent, session, version)| {
-            Message::Welcome(Welcome {
-                agent,
-                session,
-                version,
+        (
+            0u64..MAX_VARINT,
+            0u64..MAX_VARINT,
+            text(),
+            proptest::option::of(0u64..MAX_VARINT)
+        )
+            .prop_map(|(agent, session, version, first_credit)| {
+                Message::Welcome(Welcome {
+                    agent,
+                    session,
+                    version,
+                    first_credit,
+                })
+            }),
+        (credits(), credits(), credits()).prop_map(|(granted, returned, blocked)| {
+            Message::Credit(Credit {
+                granted,
+                returned,
+                blocked,
             })
         }),
         (0..Code::ALL.len(), text(), millis.clone()).prop_map(|(code, message, retry_after)| {
@@ -129,11 +160,21 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (0u64..MAX_VARINT).prop_map(Message::Ping),
         (0u64..MAX_VARINT).prop_map(Message::Pong),
-        millis.prop_map(|grace| Message::Drain { grace }),
+        millis.clone().prop_map(|grace| Message::Drain { grace }),
         (any::<bool>(), text())
             .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
-        proptest::option::of(text())
-            .prop_map(|log_level| Message::Configure(Configure { log_level })),
+        (
+            proptest::option::of(text()),
+            proptest::option::of(millis.clone()),
+            proptest::option::of(text())
+        )
+            .prop_map(|(log_level, ping_every, set_aside)| {
+                Message::Configure(Configure {
+                    log_level,
+                    ping_every,
+                    set_aside,
+                })
+            }),
         (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
             Message::Close(Close {
                 code: Code::ALL[code],

@@ -30,6 +30,7 @@ use self::io::Watched;
 use self::places::{Place, Places};
 use self::state::State;
 use super::connection::{Closed, Connection};
+use super::params;
 use super::stream::{Receiver, Sender};
 use crate::config::net::Quic;
 use crate::protocol::code::Code;
@@ -247,6 +248,15 @@ impl Link {
             biased;
             closed = self.0.state.closed() => Err(closed),
             taken = from.recv() => taken.ok_or_else(|| self.0.state.broke(None)),
+        }
+    }
+
+    /// Credit keeps streams below the connection's window now, so each may have all of the window that is wanted.
+    pub(super) fn widen(&self, quic: &Quic) {
+        let needed = params::connection_window(quic);
+        if needed <= u64::from(MAX_WINDOW) {
+            let wanted = u32::try_from(quic.stream_window.as_u64()).unwrap_or(MAX_WINDOW);
+            self.0.state.widen(wanted.max(stream_window(quic)));
         }
     }
 

@@ -24,17 +24,15 @@ pub enum Side {
 pub fn transport(quic: &Quic, side: Side) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     let streams = match side {
-        Side::Server => AGENT_OPENED_STREAMS,
-        Side::Agent => quic.max_streams,
+        Side::Server => AGENT_OPENED_STREAMS.into(),
+        Side::Agent => varint(announced_streams(quic.max_streams)),
     };
     config
-        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_bidi_streams(streams)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(varint(quic.stream_window.as_u64()))
-        // A connection window below streams × stream window is head-of-line blocking again: stalled streams hold all
-        // the credit and nothing else moves. The bound on memory is per stream.
-        .receive_window(VarInt::MAX)
+        .receive_window(varint(connection_window(quic)))
         .send_window(quic.send_window.as_u64())
         .send_fairness(true)
         .initial_mtu(quic.initial_mtu)
@@ -51,6 +49,25 @@ pub fn transport(quic: &Quic, side: Side) -> Arc<TransportConfig> {
         Congestion::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
     };
     Arc::new(config)
+}
+
+/// Streams that an agent announces for `max_streams` requests at a time, which the server counts itself: quinn gives places
+/// back by the eighth of what was announced, so all but one stalled would leave none for the last.
+pub fn announced_streams(max_streams: u32) -> u64 {
+    let max_streams = u64::from(max_streams);
+    max_streams + max_streams / 7 + 8
+}
+
+/// A connection window that stalled streams can use up is head-of-line blocking again: they hold all the credit and nothing
+/// else moves. Credit keeps streams well below this one; it is for peers that do not keep to it. Half would do: quinn gives
+/// this back by the eighth.
+pub(super) fn connection_window(quic: &Quic) -> u64 {
+    let streams = u64::from(quic.max_streams) + u64::from(AGENT_OPENED_STREAMS);
+    let first = streams.saturating_mul(quic.initial_window.as_u64());
+    let needed = first
+        .saturating_add(quic.connection_budget.as_u64())
+        .saturating_add(quic.stream_window.as_u64());
+    needed.saturating_mul(2)
 }
 
 fn varint(value: u64) -> VarInt {

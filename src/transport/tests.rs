@@ -1,5 +1,6 @@
 //! The same promises over either transport.
 
+mod credit;
 mod ends;
 mod flow;
 pub(super) mod pair;

@@ -195,7 +195,13 @@ async fn a_session_credential_whose_parent_is_revoked() -> Result<()> {
     rig.revoke(&rig.job).await?;
     let took = running.until_cut(begin, LIMIT).await?;
     println!("parent: cut after {took:?}");
-    told(&rig, "token", "permit_lost", "revoked").await
+    told(&rig, "token", "permit_lost", "revoked").await?;
+    let issued = |line: &Value| line["issued"][0]["agent"]["name"] == AGENT;
+    let issued = rig.tunnel.audited(issued).await?;
+    let session = |line: &Value| line["token"] == issued["issued"][0]["token"];
+    let session = rig.tunnel.audited(session).await?;
+    assert_eq!(session["parents"], json!([issued["token"]]), "{session}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Limits: what is refused says by which, what is slowed loses nothing, and what runs goes on.
 
+mod strangers;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -179,67 +181,6 @@ async fn limits_are_read_again_and_leave_what_runs() -> Result<()> {
         .await?;
     assert_eq!(client.get("/small").await?.status(), 200);
     rig.api.wait_for_watchers(1).await
-}
-
-#[tokio::test]
-async fn an_address_that_tries_credentials_is_slowed_and_its_good_clients_are_not() -> Result<()> {
-    let rig = Rig::with("limits: { address: { rejected_per_second: 3 } }", "").await?;
-    let mut known = rig.client(Http::Two)?.connect().await?;
-    assert_eq!(known.get("/small").await?.status(), 200);
-    let garbled = format!("{}x", rig.bearer());
-    let mut guesser = rig.client_as(Http::Two, &garbled)?.connect().await?;
-    let mut slowed = None;
-    for _ in 0..200 {
-        let answer = guesser.get("/small").await?;
-        match answer.status().as_u16() {
-            401 => {}
-            429 => slowed = Some(answer),
-            other => anyhow::bail!("{other}"),
-        }
-        assert_eq!(known.get("/small").await?.status(), 200);
-        if slowed.is_some() {
-            break;
-        }
-    }
-    let slowed = slowed.context("200 guesses, and none refused unseen")?;
-    ensure!(slowed.headers()["retry-after"] == "1");
-    let words = String::from_utf8_lossy(slowed.body()).into_owned();
-    ensure!(
-        words.contains("limits.address.rejected_per_second"),
-        "{words}"
-    );
-    let good = async {
-        while rig.client(Http::One)?.get("/small").await?.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    within("a good credential from the same address", good).await?
-}
-
-#[tokio::test]
-async fn strangers_have_so_many_connections_and_known_clients_as_many_as_they_like() -> Result<()> {
-    let rig = Rig::with("limits: { address: { connections: 4 } }", "").await?;
-    // More than that, one after the other: each has shown a good credential and counts no more.
-    let mut known = Vec::new();
-    for _ in 0..8 {
-        let mut connection = rig.client(Http::Two)?.connect().await?;
-        assert_eq!(connection.get("/small").await?.status(), 200);
-        known.push(connection);
-    }
-    let mut strangers = Vec::new();
-    for _ in 0..4 {
-        strangers.push(rig.raw().await?);
-    }
-    ensure!(rig.raw().await.is_err(), "a fifth stranger");
-    let refused = "ci_tunnel_server_client_connections_failed_total{reason=\"crowded\"}";
-    ensure!(rig.tunnel.metric(refused).await? >= 1.0, "{refused}");
-    for connection in &mut known {
-        assert_eq!(connection.get("/small").await?.status(), 200);
-    }
-    drop(strangers);
-    let again = async { while rig.raw().await.is_err() {} };
-    within("room for a stranger", again).await
 }
 
 #[tokio::test]

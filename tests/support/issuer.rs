@@ -68,6 +68,8 @@ pub enum Mode {
     Hang,
     /// Answers everything with this code.
     Status(u16),
+    /// The same with a page for people, as what stands before a CI system does.
+    Page(u16),
 }
 
 /// Answers a path in the place of the stand-in itself.

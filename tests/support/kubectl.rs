@@ -228,6 +228,13 @@ mod tests {
             })
             .await?;
 
+        // What is there already comes first, and the end of that is said.
+        let phase = "--for=jsonpath={.status.phase}=Pending";
+        let waited = kubectl
+            .run(&["wait", phase, "pod/web-1", "--timeout=30s"])
+            .await?;
+        assert_eq!(waited.ok()?, "pod/web-1 condition met\n");
+
         let mut logs = Process::start(
             "logs",
             kubectl.command(&["logs", "-f", "web-0"]),

@@ -11,6 +11,8 @@ pub mod deadline;
 pub mod githost;
 pub mod issuer;
 pub mod kubectl;
+#[cfg(target_os = "linux")]
+pub mod link;
 pub mod pki;
 pub mod process;
 pub mod proxy;

@@ -58,14 +58,33 @@ impl Authority {
         ])
     }
 
+    /// A server certificate for an address.
+    pub fn server_at(&self, address: IpAddr) -> Result<Leaf> {
+        self.server(vec![SanType::IpAddress(address)])
+    }
+
     /// A server certificate for these names and addresses.
     pub fn server(&self, names: Vec<SanType>) -> Result<Leaf> {
+        self.leaf("server", names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client certificate.
+    pub fn client(&self, name: &str) -> Result<Leaf> {
+        self.leaf(name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn leaf(
+        &self,
+        name: &str,
+        names: Vec<SanType>,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Result<Leaf> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "server");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = names;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![usage];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf {

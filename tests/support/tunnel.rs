@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -90,6 +90,25 @@ impl Tunnel {
         replica.start().await?;
         self.replicas.lock().unwrap().push(replica);
         Ok(())
+    }
+
+    /// Asks the first of those that [`Self::start_agent`] started to end, and waits until it has.
+    pub async fn end_replica(&self) -> Result<()> {
+        let replica = {
+            let mut replicas = self.replicas.lock().unwrap();
+            ensure!(!replicas.is_empty(), "there is no replica");
+            replicas.remove(0)
+        };
+        replica.term()?;
+        let status = replica.wait(REPLICA_END).await?;
+        ensure!(status.success(), "{status}: {}", replica.tail(TAIL));
+        Ok(())
+    }
+
+    /// The agent token of the agent that was named as number `index`.
+    pub fn agent_token(&self, index: usize) -> Result<String> {
+        let file = self.folder.path(&format!("agent-{index}.token"));
+        std::fs::read_to_string(file).context("the agent's token")
     }
 
     /// Kills what [`Self::start_agent`] started.
@@ -172,12 +191,7 @@ impl Tunnel {
 
     /// The value of the series whose name and labels begin so; 0 when there is none.
     pub async fn metric(&self, series: &str) -> Result<f64> {
-        let text = self.metrics().await?;
-        let Some(line) = text.lines().find(|line| line.starts_with(series)) else {
-            return Ok(0.0);
-        };
-        let value = line.rsplit(' ').next().unwrap_or_default();
-        value.parse().with_context(|| format!("metric {line}"))
+        metric_at(self.ops_addr(), series).await
     }
 
     /// The server's `/status`.
@@ -259,6 +273,16 @@ impl Drop for Tunnel {
     }
 }
 
+/// The value of a series of whatever program has its ops port there, as [`Tunnel::metric`].
+pub async fn metric_at(ops: SocketAddr, series: &str) -> Result<f64> {
+    let text = ask::get(ops, "/metrics").await?;
+    let Some(line) = text.lines().find(|line| line.starts_with(series)) else {
+        return Ok(0.0);
+    };
+    let value = line.rsplit(' ').next().unwrap_or_default();
+    value.parse().with_context(|| format!("metric {line}"))
+}
+
 fn usable(status: &Value, name: &str) -> usize {
     let agents = status["agents"].as_array().into_iter().flatten();
     let sessions = agents
@@ -274,3 +298,4 @@ const POLL: Duration = Duration::from_millis(20);
 /// An agent whose server or API server was away comes back in steps of some seconds.
 const RECONNECT: Duration = Duration::from_secs(30);
 const TAIL: usize = 40;
+const REPLICA_END: Duration = Duration::from_secs(20);

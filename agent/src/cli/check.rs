@@ -10,6 +10,7 @@ use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::causes::with_causes;
 use ci_tunnel::transport::connection::{Connection, Transport};
+use ci_tunnel::transport::credit::Budget;
 use http::header::DATE;
 use http::{Method, StatusCode};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -193,10 +194,14 @@ async fn admission(
         pod: config.pod.clone(),
         health,
         settings: session::Settings {
-            max_streams: 0,
+            probe: true,
+            quic: config.quic.clone(),
             drain_timeout: Duration::ZERO,
             response_deadline: DEADLINE,
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
+        budget: Budget::new(0),
         set_log_level: Box::new(|_| {}),
     });
     let admitted = session::open(connection.clone(), &shared).await;
@@ -247,18 +252,43 @@ async fn cluster_side(upstream: &Arc<Upstream>, report: &mut Report<'_>) {
         ),
         Err(error) => report.fails("identity", &error),
     }
-    for resource in ["users", "groups", "serviceaccounts"] {
-        may_impersonate(upstream, resource, report).await;
+    for (group, resource, subresource) in RIGHTS {
+        may_impersonate(upstream, group, resource, *subresource, report).await;
     }
 }
 
+/// What identities are made of; the extra is one that every CI job has.
+const RIGHTS: &[(&str, &str, Option<&str>)] = &[
+    ("", "users", None),
+    ("", "groups", None),
+    ("", "serviceaccounts", None),
+    ("authentication.k8s.io", "uids", None),
+    (
+        "authentication.k8s.io",
+        "userextras",
+        Some("agent.ci-tunnel.dev/project_id"),
+    ),
+];
+
 /// Not a failure: an agent whose rules all say `access_as: agent` needs no such right, and `resourceNames` may narrow it.
-async fn may_impersonate(upstream: &Arc<Upstream>, resource: &str, report: &mut Report<'_>) {
+async fn may_impersonate(
+    upstream: &Arc<Upstream>,
+    group: &str,
+    resource: &str,
+    subresource: Option<&str>,
+    report: &mut Report<'_>,
+) {
+    let what = match subresource {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => resource.to_owned(),
+    };
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
                 verb: Some("impersonate".to_owned()),
+                group: Some(group.to_owned()),
                 resource: Some(resource.to_owned()),
+                subresource: subresource.map(str::to_owned),
                 ..ResourceAttributes::default()
             }),
             ..SelfSubjectAccessReviewSpec::default()
@@ -272,11 +302,11 @@ async fn may_impersonate(upstream: &Arc<Upstream>, resource: &str, report: &mut 
     )
     .await;
     match answer.map(|answer| answer.status.is_some_and(|status| status.allowed)) {
-        Ok(true) => report.holds("rights", &format!("may impersonate any of {resource}")),
+        Ok(true) => report.holds("rights", &format!("may impersonate any of {what}")),
         Ok(false) => report.tell(
             "note",
             "rights",
-            &format!("may not impersonate all {resource} (resourceNames may still allow some)"),
+            &format!("may not impersonate all {what} (resourceNames may still allow some)"),
         ),
         Err(error) => report.fails("rights", &error),
     }

@@ -1,12 +1,16 @@
 //! The loop against a server that refuses, restarts and leaves.
 
+use ci_tunnel::config::net::Quic;
 use ci_tunnel::config::value::{Secret, SecretSource};
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain;
+use ci_tunnel::transport::credit::Budget;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::session;
 use crate::testing::{AGENT, Control, Listener, metrics};
 use crate::upstream::testing::Scripted;
 
@@ -29,10 +33,14 @@ async fn bed(watchdog: Duration) -> Bed {
         pod: None,
         health: watch::channel(Health::default()).1,
         settings: session::Settings {
-            max_streams: 8,
+            probe: false,
+            quic: Quic::default(),
             drain_timeout: Duration::from_secs(60),
             response_deadline: Duration::from_secs(60),
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
+        budget: Budget::new(0),
         set_log_level: Box::new(|_| {}),
     });
     let listener = Listener::bind();
@@ -58,6 +66,7 @@ async fn welcome(control: &mut Control, session: u64) {
             agent: AGENT,
             session,
             version: "1".to_owned(),
+            first_credit: None,
         }))
         .await;
 }

@@ -4,6 +4,7 @@ use ci_tunnel::config::value::Secret;
 use ci_tunnel::protocol::control::Configure;
 use ci_tunnel::protocol::head::RequestKind;
 use ci_tunnel::runtime::drain;
+use ci_tunnel::transport::params::announced_streams;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -26,7 +27,7 @@ struct Bed {
     _dir: tempfile::TempDir,
 }
 
-async fn bed(scripts: Vec<Script>, max_streams: usize, drain_timeout: Duration) -> Bed {
+async fn bed(scripts: Vec<Script>, max_streams: u32, drain_timeout: Duration) -> Bed {
     let dir = tempfile::tempdir().unwrap();
     let api = Scripted::start(scripts, None).await;
     let (findings, health) = watch::channel(Health::default());
@@ -39,10 +40,17 @@ async fn bed(scripts: Vec<Script>, max_streams: usize, drain_timeout: Duration) 
         pod: None,
         health,
         settings: Settings {
-            max_streams,
+            probe: false,
+            quic: Quic {
+                max_streams,
+                ..Quic::default()
+            },
             drain_timeout,
             response_deadline: Duration::from_secs(60),
         },
+        pace: Pace::default(),
+        set_aside: watch::Sender::new(None),
+        budget: Budget::new(0),
         set_log_level: Box::new(move |wanted| {
             level.try_send(wanted.unwrap_or("none").to_owned()).unwrap()
         }),
@@ -79,6 +87,7 @@ fn welcome() -> Welcome {
         agent: AGENT,
         session: 1,
         version: "1".to_owned(),
+        first_credit: None,
     }
 }
 
@@ -103,9 +112,14 @@ async fn the_control_stream_is_answered() {
     bed.control
         .send(Message::Configure(Configure {
             log_level: Some("debug".to_owned()),
+            ping_every: Some(Duration::from_millis(200)),
+            ..Configure::default()
         }))
         .await;
     assert_eq!(bed.levels.recv().await.unwrap(), "debug");
+    bed.control
+        .find(|message| *message == Message::Ping(1))
+        .await;
     bed.control.send(Message::Drain { grace: LONG }).await;
     bed.handover.leave.notified().await;
     bed.server.close(Code::Restarting, "bye");
@@ -120,9 +134,13 @@ async fn the_control_stream_is_answered() {
 
 #[tokio::test]
 async fn one_request_too_many_is_told() {
-    let bed = bed(vec![vec![STALL]], 1, LONG).await;
-    let (_first, _waiting) = ask(&bed.server, &head("/", RequestKind::Empty)).await;
-    bed.api.next_head().await;
+    let most = usize::try_from(announced_streams(1)).unwrap();
+    let bed = bed(vec![vec![STALL]; most], 1, LONG).await;
+    let mut waiting = Vec::new();
+    for _ in 0..most {
+        waiting.push(ask(&bed.server, &head("/", RequestKind::Empty)).await);
+        bed.api.next_head().await;
+    }
     let (_second, mut receiver) = ask(&bed.server, &head("/", RequestKind::Empty)).await;
     let failure = answer(&mut receiver).await.unwrap_err();
     assert_eq!(failure.cause, ci_tunnel::protocol::head::Cause::Busy);

@@ -12,7 +12,8 @@ use super::rules::Rules;
 use super::template::Unrenderable;
 use crate::identity::{Agent, AgentId, JobIdentity, LOCAL, ProjectPath};
 
-/// A job may not use an agent. The text is for the owner of the job: it speaks of rules that name the job's project alone.
+/// A job may not use an agent. The text is for the owner of the job where it is no [secret](Denied::is_secret), else for
+/// the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     #[error(
@@ -218,8 +219,15 @@ impl Denied {
         }
     }
 
-    /// Whether the job may not even learn that there is such an agent: nothing about the agent speaks of its project.
+    /// Whether the job may not even learn that there is such an agent: nothing about the agent speaks of its project, or
+    /// what does is about another agent, of its CI system.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::NotNamed { .. } | Self::NotListed { .. })
+        match self {
+            Self::NotNamed { .. }
+            | Self::NotListed { .. }
+            | Self::IdNotGiven { .. }
+            | Self::OtherConfigProject { .. } => true,
+            Self::Conditions { .. } | Self::Unreadable { .. } | Self::Identity { .. } => false,
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use ci_tunnel::runtime::sparing::Sparing;
 use ci_tunnel::runtime::{drain, ops};
+use ci_tunnel::transport::credit::Budget;
 use ci_tunnel::transport::endpoint;
 use ci_tunnel::transport::tls::ServerIdentity;
 use tokio::net::TcpListener;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::proxy::front::Security;
 use crate::proxy::limits::Limits;
 use crate::proxy::live::Live;
+use crate::proxy::stalled::Stalled;
 use crate::proxy::{self, Proxy};
 use crate::routing::{self, Router};
 use crate::status::Status;
@@ -47,6 +49,7 @@ pub(super) struct Parts {
     pub(super) directory: Directory,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) registry: Registry,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// Log lines a period about agents that are not admitted, for each reason.
@@ -66,6 +69,7 @@ impl Sockets {
         config: &Config,
         identity: &ServerIdentity,
         store: &Store,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let api = &config.kubernetes_api;
         let front = TcpListener::bind(api.listen)
@@ -85,7 +89,7 @@ impl Sockets {
         Ok(Self {
             front,
             security,
-            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys)
+            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys, metrics)
                 .await
                 .context("agents.listen")?,
             ops: ops::bind(config.ops.listen).context("ops.listen")?,
@@ -131,12 +135,15 @@ impl Parts {
         Listener {
             limits: listener::Limits {
                 sessions: config.agents.max_sessions,
+                probe_every: config.agents.probe_every,
             },
             store: self.store.clone(),
             registry: self.registry.clone(),
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
+            quic: config.quic.clone(),
+            budget: Arc::clone(&self.budget),
             drain,
             drain_grace: config.timeouts.drain,
             strangers: Sparing::new(STRANGERS.0, STRANGERS.1),
@@ -165,6 +172,15 @@ impl Parts {
             audit: self.audit.clone(),
             file,
             limits: proxy.limits.clone(),
+        }
+    }
+
+    pub(super) fn stalled(&self, config: &Config, live: Live) -> Stalled {
+        Stalled {
+            live,
+            registry: self.registry.clone(),
+            budget: Arc::clone(&self.budget),
+            patience: config.timeouts.stalled_download,
         }
     }
 

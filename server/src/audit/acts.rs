@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::What;
-use super::line::AgentFields;
+use super::line::{AgentFields, Issued};
 
 /// Something that a command changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Act {
     /// The project that a job token speaks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// What a KUBECONFIG holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issued: Vec<Issued>,
     /// Who typed it, as the environment says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -34,8 +37,8 @@ pub struct Act {
 
 const FOLDER: &str = "audit.acts";
 const SUFFIX: &str = "json";
-/// Longer than any note of ours.
-const MAX_NOTE: u64 = 64 << 10;
+/// Longer than any note of ours: a KUBECONFIG for a hundred thousand agents.
+const MAX_NOTE: u64 = 16 << 20;
 
 impl Act {
     pub fn new(command: &str) -> Self {
@@ -47,6 +50,7 @@ impl Act {
             agent: None,
             token: None,
             project: None,
+            issued: Vec::new(),
             user: users.find(|user| !user.is_empty()),
         }
     }
@@ -101,6 +105,7 @@ pub(super) fn collect(
             agent: act.agent,
             token: act.token,
             project: act.project,
+            issued: act.issued,
             uid,
             user: act.user,
         };

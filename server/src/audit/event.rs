@@ -1,11 +1,11 @@
 //! Lines that tell of something else than a request: of the log itself, and of agents.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::line::AgentFields;
+use super::line::{AgentFields, Issued};
 
 /// One such line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub enum What {
         token: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         project: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        issued: Vec<Issued>,
         /// Of the process.
         uid: u32,
         /// As its environment says.
@@ -81,6 +83,14 @@ pub enum What {
         /// As many others were refused for this reason before it, which have no lines: strangers must not fill the log.
         unsaid: u64,
     },
+    /// Requests that were refused on connections without a good credential, and have no lines of their own.
+    ClientRefused {
+        /// An IPv6 address stands for its network. None: several, when there are too many to name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<IpAddr>,
+        #[serde(flatten)]
+        gap: Gap,
+    },
 }
 
 /// How the server ended before a start.
@@ -105,7 +115,7 @@ pub struct Gap {
 
 impl Gap {
     /// One more, now.
-    pub(super) fn add(gap: &mut Option<Self>, now: Timestamp) {
+    pub fn add(gap: &mut Option<Self>, now: Timestamp) {
         match gap {
             Some(gap) => {
                 gap.count += 1;

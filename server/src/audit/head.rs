@@ -31,6 +31,18 @@ pub enum Error {
     InUse(PathBuf),
 }
 
+/// The last line that a server noted to have written; none where none has, or the note can not be used.
+///
+/// # Errors
+/// The note can not be read.
+pub fn noted(state_dir: &Path) -> io::Result<Option<Head>> {
+    match std::fs::read(state_dir.join(NAME)) {
+        Ok(text) => Ok(parse(&text).map(|saved| saved.head)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 const NAME: &str = "audit.chain";
 /// Always as long, so that one write replaces it whole.
 const LENGTH: usize = 20 + 1 + 64 + 1 + 7 + 1;

@@ -27,6 +27,8 @@ pub struct Decision<'a> {
     pub job: &'a JobIdentity,
     /// The id of the credential.
     pub token: &'a str,
+    /// The ids of those that it was got with.
+    pub parents: Vec<&'a str>,
     /// The entry of the agent's configuration that decided, and that configuration's version.
     pub rule: &'a str,
     pub revision: &'a str,
@@ -39,6 +41,8 @@ struct Fields<'a> {
     agent: &'a AgentFields,
     job: &'a JobIdentity,
     token: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    parents: &'a [&'a str],
     rule: &'a str,
     revision: &'a str,
     kubernetes: KubernetesRef<'a>,
@@ -51,6 +55,7 @@ impl From<&Decision<'_>> for Known {
             agent: &agent,
             job: decision.job,
             token: decision.token,
+            parents: &decision.parents,
             rule: decision.rule,
             revision: decision.revision,
             kubernetes: KubernetesRef::from(decision.identity),

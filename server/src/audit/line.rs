@@ -28,6 +28,12 @@ pub struct Line {
     /// The id of the credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The ids of those that it was got with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// What the job was given in a KUBECONFIG.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issued: Vec<Issued>,
     pub method: String,
     /// Without the query.
     pub path: String,
@@ -92,6 +98,13 @@ pub struct AgentFields {
     pub id: AgentId,
     /// `<configuration project>:<agent name>`.
     pub name: String,
+}
+
+/// A credential that was issued: for which agent, and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    pub agent: AgentFields,
+    pub token: String,
 }
 
 /// As whom a request runs in the cluster.

@@ -1,5 +1,6 @@
 //! What is known of one request; becomes a line when it is dropped.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use ci_tunnel::protocol::code::Code;
 use jiff::Timestamp;
 
 use super::known::Known;
-use super::line::{Ending, Line};
+use super::line::{Ending, Issued, Line};
 use super::queue::Weight;
 use super::sink::Audit;
 use crate::identity::{Agent, JobIdentity};
@@ -29,6 +30,8 @@ pub struct Record {
     ended: bool,
     /// Whether the request may run; one that may not has no line of its own.
     may_run: bool,
+    /// Whether it has a line of its own; where not, it is counted elsewhere.
+    said: bool,
 }
 
 /// Most lines are shorter than this many bytes.
@@ -50,6 +53,8 @@ impl Record {
                 agent: None,
                 job: None,
                 token: None,
+                parents: Vec::new(),
+                issued: Vec::new(),
                 method: String::new(),
                 path: String::new(),
                 verb: None,
@@ -74,6 +79,7 @@ impl Record {
             known: None,
             sent: Arc::default(),
             ended: false,
+            said: true,
         }
     }
 
@@ -87,14 +93,18 @@ impl Record {
     }
 
     pub fn request(&mut self, method: &http::Method, path: &str, user_agent: Option<&str>) {
-        method.as_str().clone_into(&mut self.line.method);
+        self.line.method = cut(method.as_str());
         self.line.path = cut(path);
         self.line.user_agent = user_agent.map(cut);
     }
 
     pub fn attributes(&mut self, attributes: ci_tunnel::kube::Attributes) {
         let line = &mut self.line;
-        line.verb = Some(attributes.verb);
+        // Of a method that nobody knows, it is the method.
+        line.verb = Some(match attributes.verb {
+            Cow::Owned(verb) => Cow::Owned(shortened(verb)),
+            known => known,
+        });
         line.api_group = shortened(attributes.api_group);
         line.resource = shortened(attributes.resource);
         line.subresource = shortened(attributes.subresource);
@@ -102,9 +112,21 @@ impl Record {
         line.name = shortened(attributes.name);
     }
 
-    pub fn job(&mut self, job: &Arc<JobIdentity>, token: &str) {
+    /// Whose request it is, by which credential, and with which that was got.
+    pub fn job<'a>(
+        &mut self,
+        job: &Arc<JobIdentity>,
+        token: &str,
+        parents: impl Iterator<Item = &'a str>,
+    ) {
         self.line.job = Some(Arc::clone(job));
         self.line.token = Some(token.to_owned());
+        self.line.parents = parents.map(str::to_owned).collect();
+    }
+
+    /// Which credentials the job was given.
+    pub fn issued(&mut self, issued: Vec<Issued>) {
+        self.line.issued = issued;
     }
 
     /// Which agent is asked for, and by which version of its configuration it is decided.
@@ -117,6 +139,7 @@ impl Record {
     pub fn known(&mut self, known: &Arc<Known>) {
         let line = &mut self.line;
         (line.agent, line.revision, line.job, line.token) = (None, None, None, None);
+        line.parents = Vec::new();
         self.known = Some(Arc::clone(known));
     }
 
@@ -168,6 +191,15 @@ impl Record {
         self.end(Ending::Cut(reason.to_owned()), message);
     }
 
+    /// The request has no line: it is one of too many of a stranger.
+    pub fn leave_unsaid(&mut self) {
+        self.said = false;
+    }
+
+    pub fn is_said(&self) -> bool {
+        self.said
+    }
+
     fn count(&self) {
         let metrics = self.audit.metrics();
         let code = self.line.status.unwrap_or(0);
@@ -204,6 +236,9 @@ impl Drop for Record {
         self.count();
         if !self.may_run {
             return self.audit.queue().refuse();
+        }
+        if !self.said {
+            return;
         }
         match self.text() {
             Ok(line) => self.audit.write(&line, Weight::Owed),

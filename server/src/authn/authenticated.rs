@@ -38,6 +38,14 @@ impl Authenticated {
         }
     }
 
+    /// The credential that the job had first: of a session credential, that it was got with.
+    pub fn origin(&self) -> &TokenId {
+        match self.bound_agent {
+            Some(_) => self.parents.last().unwrap_or(&self.token),
+            None => &self.token,
+        }
+    }
+
     /// What the job's CI system lets it use by its latest word, where that has one.
     pub fn granted(&self) -> Option<Arc<Granted>> {
         self.standing.as_ref().map(|standing| standing.granted())

@@ -33,6 +33,10 @@ pub enum Error {
         "the request has no Authorization header: send `Authorization: Bearer ci:<agent id>:<job credential>`"
     )]
     Missing,
+    #[error(
+        "send `Authorization: Bearer <the job's ID token>`: {0}; is the variable that holds the token set in this job?"
+    )]
+    NoToken(&'static str),
     #[error("the request has several Authorization headers: send exactly one")]
     Several,
     #[error("the Authorization header is longer than {MAX_LENGTH} bytes")]
@@ -87,7 +91,12 @@ impl JobCredential {
     /// # Errors
     /// There is no such header, more than one, or its value has another form.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
-        Self::new(bearer(headers)?)
+        let token = bearer(headers).and_then(Self::new);
+        token.map_err(|error| match error {
+            Error::Missing => Error::NoToken("there is no Authorization header"),
+            Error::Garbled(why) => Error::NoToken(why),
+            other => other,
+        })
     }
 
     pub fn expose(&self) -> &str {
@@ -225,7 +234,10 @@ mod tests {
     fn without_an_agent_it_is_the_job_credential_alone() {
         let job = JobCredential::from_headers(&headers(&["Bearer a.b.c"])).unwrap();
         assert_eq!(job.expose(), "a.b.c");
-        assert!(JobCredential::from_headers(&headers(&["Bearer  "])).is_err());
+        for empty in [&["Bearer"][..], &["Bearer  "], &[]] {
+            let error = JobCredential::from_headers(&headers(empty)).unwrap_err();
+            assert!(matches!(error, Error::NoToken(_)), "{error}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub enum Error {
     #[error("the credential is not valid yet: look at the clocks of its issuer and of this server")]
     NotYetValid,
     #[error(
-        "the credential was got from the provider {0}, which this server no longer has: get a new one"
+        "the credential was got from the provider {0}, which this server no longer has, or by another issuer: get a new one"
     )]
     ProviderGone(String),
     #[error("the credential has been revoked")]
@@ -37,8 +37,12 @@ pub enum Error {
     #[error("the credential's signature is not this server's: it is forged, or of another server")]
     Signature,
     /// Says nothing of the credential.
-    #[error("{provider} could not be asked about the credential: {reason}; try again")]
-    Unavailable { provider: String, reason: String },
+    #[error("{provider} could not be asked about the credential; try again")]
+    Unavailable {
+        provider: String,
+        #[source]
+        reason: Reason,
+    },
     #[error("no method of this server knows such a credential")]
     Unknown,
     #[error(
@@ -46,6 +50,11 @@ pub enum Error {
     )]
     WrongAgent { bound: AgentId, asked: AgentId },
 }
+
+/// What only the operator is told, since it holds names of this server's network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(pub(super) String);
 
 impl Error {
     /// When to try again, where the credential may be good and only the provider could not be asked.

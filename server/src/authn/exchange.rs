@@ -5,6 +5,7 @@ use std::time::Duration;
 use ci_tunnel::config::value::Secret;
 
 use super::{Authenticated, Authenticator, IssueError};
+use crate::audit::line as audit;
 use crate::identity::Agent;
 use crate::kubeconfig::{self, Cluster, Entry, Format};
 
@@ -23,6 +24,14 @@ pub struct Allowed {
     pub agent: Agent,
     /// `default_namespace` of the rule that allows it.
     pub namespace: Option<String>,
+}
+
+/// A KUBECONFIG.
+#[derive(Debug)]
+pub struct Made {
+    pub document: String,
+    /// The credentials in it.
+    pub issued: Vec<audit::Issued>,
 }
 
 /// What the job asked for.
@@ -45,9 +54,14 @@ impl Authenticator {
         allowed: &[Allowed],
         cluster: &Cluster,
         wishes: &Wishes,
-    ) -> Result<String, Error> {
+    ) -> Result<Made, Error> {
+        let mut issued_ids = Vec::with_capacity(allowed.len());
         let entry = |allowed: &Allowed| {
             let issued = self.issue_session(parent, allowed.agent.id, wishes.lifetime)?;
+            issued_ids.push(audit::Issued {
+                agent: (&allowed.agent).into(),
+                token: issued.token.to_string(),
+            });
             Ok(Entry {
                 agent: allowed.agent.clone(),
                 credential: Secret::new(issued.credential.expose())
@@ -59,11 +73,10 @@ impl Authenticator {
             .iter()
             .map(entry)
             .collect::<Result<Vec<_>, IssueError>>()?;
-        Ok(kubeconfig::document(
-            cluster,
-            &entries,
-            wishes.context.as_deref(),
-            wishes.format,
-        )?)
+        let context = wishes.context.as_deref();
+        Ok(Made {
+            document: kubeconfig::document(cluster, &entries, context, wishes.format)?,
+            issued: issued_ids,
+        })
     }
 }

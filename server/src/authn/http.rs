@@ -43,7 +43,12 @@ pub enum Error {
     #[error("{url}: {reason}")]
     Unreachable { url: String, reason: String },
     #[error("{url}: answered {status}")]
-    Status { url: String, status: u16 },
+    Status {
+        url: String,
+        status: u16,
+        /// It came with a CI system's own words, and not with a page of whatever stands before it.
+        own_words: bool,
+    },
     #[error("{url}: answered more than {MAX_ANSWER} bytes")]
     TooLong { url: String },
     #[error("{url}: answered something else than is expected: {reason}")]
@@ -96,9 +101,11 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         if !status.is_success() {
+            let body = whole(url, response).await;
             return Err(Error::Status {
                 url: url.to_owned(),
                 status: status.as_u16(),
+                own_words: body.is_ok_and(|body| is_own(&body)),
             });
         }
         let date = date(response.headers());
@@ -109,6 +116,12 @@ impl Client {
         })?;
         Ok(Answer { value, date })
     }
+}
+
+/// GitLab's errors are objects with one of these members.
+fn is_own(body: &[u8]) -> bool {
+    let object = serde_json::from_slice::<serde_json::Map<_, _>>(body);
+    object.is_ok_and(|object| object.contains_key("message") || object.contains_key("error"))
 }
 
 async fn whole(url: &str, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
@@ -178,6 +191,15 @@ mod tests {
         assert_eq!(date(&headers), Some(expected));
         headers.insert(DATE, HeaderValue::from_static("yesterday"));
         assert_eq!(date(&headers), None);
+    }
+
+    #[test]
+    fn own_words_are_told_from_pages() {
+        assert!(is_own(br#"{"message":"403 Forbidden"}"#));
+        assert!(is_own(br#"{"error":"insufficient_scope"}"#));
+        for other in ["", "<html>blocked</html>", "{}", "[]", "\"message\""] {
+            assert!(!is_own(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -106,6 +106,9 @@ impl Authenticator {
         let now = SystemTime::now();
         let mut claims = self.session.claims(&parent.identity, now, now + lifetime);
         claims.agent = Some(agent);
+        let provider = self.config.providers.get(&parent.identity.provider);
+        let issuer = provider.and_then(|provider| provider.issuer());
+        claims.vouched_by = issuer.map(str::to_owned);
         claims.parents = parent
             .parents
             .iter()

@@ -12,19 +12,22 @@ mod asks;
 mod config;
 mod flight;
 mod gitlab;
+mod inspect;
 mod lookup;
 mod recheck;
 mod shape;
 mod standing;
+mod used;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ci_tunnel::config::value::Secret;
 use tokio::time::timeout;
 
 use super::cache::Cache;
+use super::error::Reason;
 use super::revocations::Revocations;
 use super::{Authenticated, Error, JobCredential, TokenId, UNKNOWN_END, http, provider};
 use crate::access::{Authorize, Grant, Granted, Listed};
@@ -35,8 +38,10 @@ use asks::Asks;
 pub use config::Config;
 use flight::Flights;
 use gitlab::{Failure, Gitlab};
+pub use inspect::inspect;
 pub(super) use shape::is_job_token;
 pub(super) use standing::Standing;
+use used::Used;
 
 /// Judges the job tokens of one GitLab.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ pub(super) struct JobTokens {
     known: Cache<Arc<Standing>>,
     refused: Cache<(Instant, Error)>,
     /// Of every token that requests were begun with, whoever holds it still.
-    used: Mutex<HashMap<[u8; 32], Weak<Authenticated>>>,
+    used: Used<Authenticated>,
 }
 
 impl JobTokens {
@@ -82,7 +87,7 @@ impl JobTokens {
             flights: Flights::default(),
             known: Cache::new(MAX_KNOWN),
             refused: Cache::new(MAX_REFUSED),
-            used: Mutex::default(),
+            used: Used::default(),
             config,
         })))
     }
@@ -115,10 +120,8 @@ impl JobTokens {
 
     /// What is known of a token. That of running requests is, even if the cache has forgotten it.
     fn standing(&self, key: &[u8; 32]) -> Option<Arc<Standing>> {
-        self.known.get(key).or_else(|| {
-            let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.get(key)?.upgrade()?.standing.clone()
-        })
+        let known = self.known.get(key);
+        known.or_else(|| self.used.get(key)?.standing.clone())
     }
 
     fn fresh(&self, key: &[u8; 32], age: Duration) -> Option<Arc<Standing>> {
@@ -147,8 +150,7 @@ impl JobTokens {
                 revocations: Arc::clone(&self.revocations),
                 standing: Some(Arc::clone(standing)),
             });
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.insert(key, Arc::downgrade(&who));
+            self.used.insert(key, &who);
             who
         })
     }
@@ -264,7 +266,7 @@ impl JobTokens {
     fn unavailable(&self, reason: String) -> Error {
         Error::Unavailable {
             provider: self.provider.clone(),
-            reason,
+            reason: Reason(reason),
         }
     }
 }

@@ -5,6 +5,8 @@ mod json;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// A token's parts.
@@ -46,12 +48,23 @@ pub(super) fn parse(token: &str) -> Result<Parts<'_>, Malformed> {
     })
 }
 
-/// The issuer that a token claims. Unverified: good for choosing who verifies, for nothing else.
+/// Some of what a token claims. Unverified: good for choosing who verifies, for nothing else.
+pub(super) fn claimed<T: DeserializeOwned>(token: &str) -> Option<T> {
+    read(parse(token).ok()?.claims)
+}
+
+/// An object of a token as something that is known.
+pub(super) fn read<T: DeserializeOwned>(object: Map<String, Value>) -> Option<T> {
+    serde_json::from_value(Value::Object(object)).ok()
+}
+
+/// The issuer that a token claims.
 pub(super) fn claimed_issuer(token: &str) -> Option<String> {
-    match parse(token).ok()?.claims.remove("iss")? {
-        Value::String(issuer) => Some(issuer),
-        _ => None,
+    #[derive(Deserialize)]
+    struct Peek {
+        iss: String,
     }
+    claimed::<Peek>(token).map(|peek| peek.iss)
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use ci_tunnel::config::value::duration;
 use tokio::sync::watch;
 
+use super::error::Reason;
 use super::provider::Providers;
 use super::{StartError, jwt};
 use crate::metrics::Metrics;
@@ -84,11 +85,12 @@ pub enum Error {
     NotYetValid { ahead: Duration },
     #[error("its signature is not by the key of {provider} that it names: it is forged or damaged")]
     Signature { provider: String },
-    #[error(
-        "no provider of this server has its issuer {issuer}; {}",
-        if configured.is_empty() { "none is configured".to_owned() } else { format!("known are {configured}") }
-    )]
-    UnknownIssuer { issuer: String, configured: String },
+    #[error("no provider of this server has its issuer {issuer}")]
+    UnknownIssuer {
+        issuer: String,
+        #[source]
+        configured: Reason,
+    },
     #[error(
         "it names a key that {provider} does not publish: it is forged, or older than the last change of keys"
     )]
@@ -139,7 +141,10 @@ impl Issuers {
         let known: Vec<_> = self.issuers.iter().map(|issuer| issuer.url()).collect();
         Error::UnknownIssuer {
             issuer: shown(issuer),
-            configured: known.join(", "),
+            configured: Reason(match known.as_slice() {
+                [] => "none is configured".to_owned(),
+                known => format!("known are {}", known.join(", ")),
+            }),
         }
     }
 }

@@ -136,7 +136,8 @@ impl Config {
             && !is_proxy(proxy)
         {
             return Err(format!(
-                "authn.providers: {name}: proxy must be `http://host:port` or `https://host:port`; a user and password                  for it belong into the environment, as HTTPS_PROXY"
+                "authn.providers: {name}: proxy must be `http://host:port` or `https://host:port`; a user and password \
+                 for it belong into the environment, as HTTPS_PROXY"
             ));
         }
         let oidc = self.oidc.as_ref();
@@ -194,7 +195,8 @@ impl TryFrom<Vec<Config>> for Providers {
                 && !issuers.insert(issuer.to_owned())
             {
                 return Err(format!(
-                    "authn.providers: {name}: another has the issuer {issuer:?} too, so that nothing says whose job a                      token of it is: name it once, with all audiences"
+                    "authn.providers: {name}: another has the issuer {issuer:?} too, so that nothing says whose job a \
+                     token of it is: name it once, with all audiences"
                 ));
             }
         }

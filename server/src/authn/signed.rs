@@ -3,13 +3,11 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, JobCredential, TokenId};
+use super::{Error, JobCredential, TokenId, jwt};
 use crate::identity::{AgentId, JobIdentity};
 use crate::store::SecretKey;
 
@@ -40,6 +38,9 @@ pub(super) struct Claims {
     pub(super) agent: Option<AgentId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parents: Vec<TokenId>,
+    /// Who vouched for the job: the issuer of its ID token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vouched_by: Option<String>,
     pub(super) job: JobIdentity,
 }
 
@@ -76,6 +77,7 @@ impl Signer {
             exp: seconds(end),
             agent: None,
             parents: Vec::new(),
+            vouched_by: None,
             // The end is `exp` alone: two could disagree.
             job: JobIdentity {
                 expires_at: None,
@@ -113,8 +115,9 @@ impl Signer {
     }
 
     fn check_header(&self, token: &str) -> Result<(), Error> {
+        let parts = jwt::parse(token).map_err(|malformed| Error::Malformed(malformed.0))?;
         let header: StrictHeader =
-            segment(token, 0).ok_or(Error::Malformed("its header is not ours"))?;
+            jwt::read(parts.header).ok_or(Error::Malformed("its header is not ours"))?;
         if header.alg != "HS256" {
             return Err(Error::Malformed("its algorithm is not HS256"));
         }
@@ -160,7 +163,7 @@ pub(super) fn claimed_audience(token: &str) -> Option<String> {
         iss: String,
         aud: String,
     }
-    let peek: Peek = segment(token, 1)?;
+    let peek: Peek = jwt::claimed(token)?;
     (peek.iss == ISSUER).then_some(peek.aud)
 }
 
@@ -170,17 +173,7 @@ pub(super) fn claimed_end(token: &str) -> Option<u64> {
     struct Peek {
         exp: u64,
     }
-    segment::<Peek>(token, 1).map(|peek| peek.exp)
-}
-
-/// Part `index` of a token of three parts.
-fn segment<T: for<'de> Deserialize<'de>>(token: &str, index: usize) -> Option<T> {
-    let mut parts = token.split('.');
-    let part = parts.clone().nth(index)?;
-    if parts.by_ref().count() != 3 {
-        return None;
-    }
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+    jwt::claimed::<Peek>(token).map(|peek| peek.exp)
 }
 
 fn refusal(kind: &ErrorKind) -> Error {

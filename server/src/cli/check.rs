@@ -2,11 +2,15 @@
 
 mod providers;
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt as _;
 
+use anyhow::Context as _;
 use ci_tunnel::runtime::causes::with_causes;
 
+use super::state_dir;
 use crate::app;
 use crate::config::{Config, Error};
 use crate::configrepo::{self, Outcome};
@@ -28,12 +32,21 @@ pub async fn all(config: Result<Config, Error>, out: &mut impl Write) -> io::Res
     };
     let mut report = Report { out, healthy: true };
     report.ok("configuration", "valid")?;
-    store(&config, &mut report).await?;
-    certificate(&config, &mut report)?;
+    if let Err(error) = state_dir::check_owner(&config.state_dir) {
+        report.failed("state_dir", &error)?;
+        return Ok(false);
+    }
+    names(&config, &mut report)?;
+    if state_dir::has_store(&config.state_dir) {
+        store(&config, &mut report).await?;
+        certificate(&config, &mut report)?;
+        audit(&config, &mut report)?;
+    } else {
+        first_start(&config, &mut report)?;
+    }
     repositories(&config, &mut report).await?;
     providers::all(&config, &mut report).await?;
     ports(&config, &mut report)?;
-    audit(&config, &mut report)?;
     file_descriptors(&config, &mut report)?;
     Ok(report.healthy)
 }
@@ -56,6 +69,32 @@ impl<W: Write> Report<'_, W> {
         self.healthy = false;
         writeln!(self.out, "FAILED  {what}: {}", with_causes(error))
     }
+}
+
+/// Without a URL everybody is sent to this machine by a name that is theirs as well.
+fn names<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
+    if config.kubernetes_api.url.is_some() {
+        return Ok(());
+    }
+    let told =
+        "is not set: KUBECONFIGs will name localhost, and so will the command that starts an agent";
+    report.warn("kubernetes_api.url", told)
+}
+
+/// A check makes nothing that the server would find when it starts as another user.
+fn first_start<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
+    let there = format!(
+        "{} has none yet: the server makes it, its certificate and its audit log when it first starts",
+        config.state_dir.display()
+    );
+    report.warn("store", there)?;
+    if config.kubernetes_api.tls.is_some() {
+        certificate(config, report)?;
+    }
+    if config.audit.output.is_some() {
+        audit(config, report)?;
+    }
+    Ok(())
 }
 
 async fn store<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
@@ -102,6 +141,14 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
             }
         }
     }
+    for unread in snapshot.unread() {
+        report.healthy = false;
+        let (directory, problem) = (unread.directory.display(), &unread.problem);
+        writeln!(
+            report.out,
+            "FAILED  {directory}: {problem}: nobody has access to agents whose files are there"
+        )?;
+    }
     let mut files: Vec<_> = snapshot.iter().collect();
     files.sort_unstable_by_key(|rules| &rules.file);
     for rules in files {
@@ -122,18 +169,24 @@ async fn repositories<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
 
 /// Everything is read anew, in a directory of its own: the server may be running.
 async fn read(config: &Config) -> anyhow::Result<(configrepo::Snapshot, Vec<configrepo::Read>)> {
-    let store = Store::open(&config.state_dir).await?;
+    let (store, scratch) = if state_dir::has_store(&config.state_dir) {
+        let store = Store::open(&config.state_dir).await?;
+        (store, config.state_dir.clone())
+    } else {
+        (Store::in_memory().await?, std::env::temp_dir())
+    };
     let (directory, _changes) = app::follow::agents(&store).await?;
     let agents = directory.changes().borrow().clone();
-    let scratch = config
-        .state_dir
-        .join(format!("check-{}", std::process::id()));
+    let scratch = scratch.join(format!("ci-tunnel-check-{}", std::process::id()));
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&scratch)
+        .with_context(|| scratch.display().to_string())?;
     let place = configrepo::Place {
         state_dir: scratch.clone(),
         metrics: Metrics::unread(),
     };
     let checked = configrepo::check(&config.config_repositories, &place, &agents).await;
-    // It is not there unless a git repository was read.
     let _ = std::fs::remove_dir_all(&scratch);
     Ok(checked?)
 }

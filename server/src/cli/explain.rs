@@ -113,7 +113,7 @@ async fn explain(
     let sources = Sources::open(args.file.as_deref(), config, store).await?;
     let running = running::Status::ask(config.ops.listen).await;
     let report = |agent: &Agent| {
-        let source = sources.of(agent);
+        let source = sources.of(agent)?;
         let mut notes = source.notes();
         notes.extend(subject.notes(config));
         let explanation = subject.explain(agent, &source.rules);
@@ -121,15 +121,15 @@ async fn explain(
         if let Some(running) = &running {
             notes.extend(running.notes(agent, &source, config.timeouts.hold));
         }
-        Report {
+        Ok(Report {
             explanation,
             refusals: subject.refusals(agent),
             source,
             notes,
-        }
+        })
     };
-    let reports = agents.iter().map(report).collect();
-    Ok((subject, reports))
+    let reports: anyhow::Result<_> = agents.iter().map(report).collect();
+    Ok((subject, reports?))
 }
 
 /// The agents that are asked about.

@@ -8,6 +8,7 @@ use anyhow::ensure;
 use ci_tunnel::config::value::parse_duration;
 
 use super::credential;
+use crate::audit::Act;
 use crate::authn::exchange::{Allowed, Wishes};
 use crate::authn::{Authenticated, Authenticator};
 use crate::kubeconfig::{Cluster, Format};
@@ -41,6 +42,7 @@ pub async fn run(
     authenticator: &Authenticator,
     cluster: &Cluster,
     allowed: impl FnOnce(&Authenticated) -> Vec<Allowed>,
+    acts: &mut Vec<Act>,
     stdin: &mut impl Read,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -61,7 +63,13 @@ pub async fn run(
             Format::Yaml
         },
     };
-    let document = authenticator.kubeconfig(&job, &allowed, cluster, &wishes)?;
-    writeln!(out, "{}", document.trim_end())?;
+    let made = authenticator.kubeconfig(&job, &allowed, cluster, &wishes)?;
+    acts.push(Act {
+        token: Some(job.token.to_string()),
+        project: Some(project.to_string()),
+        issued: made.issued,
+        ..Act::new("kubeconfig")
+    });
+    writeln!(out, "{}", made.document.trim_end())?;
     Ok(())
 }

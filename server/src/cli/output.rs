@@ -46,6 +46,18 @@ pub(super) fn json_time(time: Option<SystemTime>) -> Value {
     time.map_or(Value::Null, |some| self::time(Some(some)).into())
 }
 
+/// A text of somebody else as it may stand in a line: it takes no other line, and moves no cursor.
+pub(super) fn printable(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(printable).collect()
+}
+
+/// The same, and no other word.
+pub(super) fn word(text: &str) -> String {
+    let solid = |c: char| if c.is_whitespace() { '_' } else { c };
+    printable(text).chars().map(solid).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::agent::{self, Join};
 use super::{job_token, kubeconfig};
+use crate::audit::Act;
 use crate::authn::exchange::Allowed;
 use crate::authn::{Authenticator, Config, Credential, JobCredential};
 use crate::identity::AgentId;

@@ -28,6 +28,10 @@ pub struct Timeouts {
     /// For the API server to take any of an upload. Default 10m; 0: for ever.
     #[serde(with = "duration")]
     pub stalled_upload: Duration,
+    /// For a client to read any of an answer that holds more than `quic.initial_window`, while other requests want what it
+    /// holds. Default 30s; 0: for ever.
+    #[serde(with = "duration")]
+    pub stalled_download: Duration,
     /// For running requests when the server ends. Default 30s.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -42,6 +46,7 @@ impl Default for Timeouts {
             response_head: Duration::from_secs(120),
             idle_connection: Duration::from_secs(300),
             stalled_upload: Duration::from_secs(600),
+            stalled_download: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
     }

@@ -1,9 +1,9 @@
 //! A directory of agent configuration: finds `<project path>/.gitlab/agents/<agent name>/config.yaml` below its root.
 
 mod follow;
+mod walk;
 
 use std::collections::HashMap;
-use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use super::file::File;
 use super::kept::Kept;
-use super::layer::Agents;
+use super::layer::{Agents, Reading};
 use super::realm::Realm;
+use super::unread::Unread;
 use super::{Error, key};
-use crate::identity::{AgentName, ProjectPath};
 pub(super) use follow::{follow, open};
+use walk::Found;
 
 /// A root, and what is known of the files below it.
 pub(super) struct Directory {
@@ -28,6 +29,8 @@ pub(super) struct Directory {
     outdated: bool,
     /// Files that were there and are not, and since when.
     missing: HashMap<PathBuf, Instant>,
+    /// As last told.
+    unread: Vec<Unread>,
 }
 
 struct Root {
@@ -36,27 +39,8 @@ struct Root {
     real: PathBuf,
 }
 
-/// What one look at the root found.
-#[derive(Default)]
-struct Found {
-    files: Vec<Agent>,
-    /// Directories that could not be read now. What was known below them stays in force.
-    unreadable: Vec<(PathBuf, io::Error)>,
-}
-
-struct Agent {
-    project: ProjectPath,
-    name: AgentName,
-    file: PathBuf,
-    /// Without symlinks: what the file must resolve to be below.
-    root: PathBuf,
-}
-
 /// A file that is missing for so long does not come back.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(1);
-/// Groups nest 20 deep at most in GitLab; the rest is room, and an end for symlinks that go in circles.
-const MAX_DEPTH: usize = 32;
-
 impl Directory {
     pub(super) fn open(path: PathBuf, realm: Realm, kept: Kept) -> Result<Self, Error> {
         Ok(Self {
@@ -66,6 +50,7 @@ impl Directory {
             kept,
             outdated: true,
             missing: HashMap::new(),
+            unread: Vec::new(),
         })
     }
 
@@ -79,11 +64,11 @@ impl Directory {
     }
 
     /// Looks at all files; those that did not change keep their rules as they are.
-    pub(super) fn read(&mut self) -> Agents {
+    pub(super) fn read(&mut self) -> Reading {
         self.read_at(Instant::now())
     }
 
-    pub(super) fn read_at(&mut self, now: Instant) -> Agents {
+    pub(super) fn read_at(&mut self, now: Instant) -> Reading {
         let mut found = Found::default();
         found.look(&self.root);
         let mut before = std::mem::take(&mut self.files);
@@ -123,7 +108,23 @@ impl Directory {
             self.kept
                 .retain(self.files.keys().filter_map(|path| path.to_str()));
         }
-        agents
+        self.tell(found.unreadable);
+        Reading {
+            agents,
+            unread: self.unread.clone(),
+        }
+    }
+
+    fn tell(&mut self, unreadable: Vec<(PathBuf, io::Error)>) {
+        let unread = unreadable
+            .into_iter()
+            .map(|(directory, error)| Unread::new(&self.root.path, directory, error.to_string()));
+        let unread: Vec<_> = unread.collect();
+        for new in unread.iter().filter(|new| !self.unread.contains(new)) {
+            let directory = new.directory.display();
+            tracing::error!(%directory, problem = new.problem, "agent configuration: what was known stays in force, and nobody has access to other agents of there");
+        }
+        self.unread = unread;
     }
 
     /// Some programs replace a file by removing it first. Without its file an agent has the default rules, which may
@@ -160,98 +161,5 @@ impl Root {
         } else {
             Err(Error::NotADirectory(path))
         }
-    }
-}
-
-impl Found {
-    fn look(&mut self, root: &Root) {
-        match root.path.canonicalize() {
-            // The root itself may be a symlink that is swapped.
-            Ok(real) => self.directory(
-                &Root {
-                    path: root.path.clone(),
-                    real,
-                },
-                &root.path,
-                MAX_DEPTH,
-            ),
-            Err(error) => self.unreadable.push((root.path.clone(), error)),
-        }
-    }
-
-    /// A project has no projects below it, so what lies beside `.gitlab` is not looked at.
-    fn directory(&mut self, root: &Root, directory: &Path, depth: usize) {
-        let agents = directory.join(".gitlab/agents");
-        if agents.is_dir() {
-            return self.project(root, directory, &agents);
-        }
-        for entry in self.entries(directory) {
-            let name = entry.file_name();
-            // `..data` and its like are how a mounted ConfigMap is swapped; its files are reached by their own names.
-            let skipped = name == ".git" || name.as_encoded_bytes().starts_with(b"..");
-            if depth > 0 && !skipped && is_directory_within(&entry, &root.real) {
-                self.directory(root, &entry.path(), depth - 1);
-            }
-        }
-    }
-
-    fn project(&mut self, root: &Root, directory: &Path, agents: &Path) {
-        let path = directory
-            .strip_prefix(&root.path)
-            .ok()
-            .and_then(Path::to_str);
-        let Some(project) = path.and_then(|path| path.parse::<ProjectPath>().ok()) else {
-            return tracing::warn!(directory = %directory.display(), "not the path of a project: its agents are ignored");
-        };
-        for entry in self.entries(agents) {
-            let file = entry.path().join("config.yaml");
-            let name = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<AgentName>().ok());
-            match name {
-                // A link that leads nowhere is there, and a problem to tell of, not a missing file.
-                Some(name) if file.symlink_metadata().is_ok() => {
-                    self.files.push(Agent {
-                        project: project.clone(),
-                        name,
-                        file,
-                        root: root.real.clone(),
-                    });
-                }
-                Some(_) => {}
-                None => {
-                    tracing::debug!(directory = %entry.path().display(), "not the name of an agent: ignored")
-                }
-            }
-        }
-    }
-
-    /// In the order of their names, so that it does not change from one look to the next.
-    fn entries(&mut self, directory: &Path) -> Vec<DirEntry> {
-        let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let mut entries = match entries {
-            Ok(entries) => entries,
-            // Removed since its parent was read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                self.unreadable.push((directory.to_owned(), error));
-                Vec::new()
-            }
-        };
-        entries.sort_by_key(DirEntry::file_name);
-        entries
-    }
-}
-
-/// Symlinks may lead anywhere below the root, but not out of it.
-fn is_directory_within(entry: &DirEntry, root: &Path) -> bool {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => entry
-            .path()
-            .canonicalize()
-            .is_ok_and(|real| real.is_dir() && real.starts_with(root)),
-        Ok(kind) => kind.is_dir(),
-        Err(_) => false,
     }
 }

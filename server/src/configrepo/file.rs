@@ -31,6 +31,8 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: SystemTime,
+    /// The inode's own time: copying programs set `modified` back to what they copy, nobody can set this.
+    changed: SystemTime,
 }
 
 /// File systems count time in steps: two changes within one step look like one, so a file this young is read again.
@@ -74,7 +76,7 @@ impl File {
             Ok(content) => content,
             Err(problem) => return self.recall(realm, kept).with_problem(problem),
         };
-        let settled = stamp.modified.elapsed().is_ok_and(|age| age > YOUNG);
+        let settled = stamp.changed.elapsed().is_ok_and(|age| age > YOUNG);
         self.stamp = settled.then_some(stamp);
         let digest = Sha256::digest(&content).into();
         if self.digest == Some(digest) {
@@ -203,8 +205,15 @@ fn locate(file: &Path, root: &Path) -> Result<(PathBuf, Stamp), String> {
         inode: metadata.ino(),
         size: metadata.len(),
         modified,
+        changed: changed(&metadata),
     };
     Ok((real, stamp))
+}
+
+fn changed(metadata: &fs::Metadata) -> SystemTime {
+    let seconds = u64::try_from(metadata.ctime()).unwrap_or_default();
+    let nanoseconds = u32::try_from(metadata.ctime_nsec()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
 }
 
 /// One byte over the limit at most: the file may grow while it is read.

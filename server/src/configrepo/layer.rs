@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use super::git::Remote;
+use super::unread::Unread;
 use super::{AgentRules, Snapshot, key};
 use crate::access::Rules;
 use crate::identity::{AgentName, ProjectPath};
@@ -24,6 +25,15 @@ pub(super) struct Part {
     /// Of a git remote: agents that are known to have no file. A directory knows that of all that are not in `agents`.
     without: Arc<HashSet<String>>,
     remote: Option<Arc<Remote>>,
+    /// Of a directory.
+    pub(super) unread: Arc<Vec<Unread>>,
+}
+
+/// What a look at a directory gave.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) agents: Agents,
+    pub(super) unread: Vec<Unread>,
 }
 
 /// By [`key`].
@@ -34,7 +44,7 @@ pub(super) type Agents = HashMap<String, Arc<AgentRules>>;
 pub(super) enum Said<'a> {
     Rules(&'a Arc<AgentRules>),
     NoFile,
-    /// Nobody has looked yet.
+    /// Nobody has looked yet, or could.
     Unread,
 }
 
@@ -48,29 +58,45 @@ pub(super) struct Layers {
 }
 
 impl Part {
+    /// Whether an agent of this project could have its file here.
+    pub(super) fn covers(&self, project: &ProjectPath) -> bool {
+        let remote = self.remote.as_ref();
+        remote.is_none_or(|remote| remote.covers(project))
+    }
+
     pub(super) fn of(&self, project: &ProjectPath, key: &str) -> Said<'_> {
         match (self.agents.get(key), &self.remote) {
             (Some(rules), _) => Said::Rules(rules),
             (None, Some(remote)) if remote.covers(project) && !self.without.contains(key) => {
                 Said::Unread
             }
+            _ if self.hidden(project, key).is_some() => Said::Unread,
             _ => Said::NoFile,
         }
+    }
+
+    /// Where an agent's file may be that is not seen.
+    pub(super) fn hidden(&self, project: &ProjectPath, key: &str) -> Option<&Unread> {
+        let mut unread = self.unread.iter();
+        unread.find(|unread| unread.may_hide(project, key))
     }
 }
 
 impl Layer {
     /// Replaces all.
-    pub(super) fn replace(&self, agents: Agents) {
+    pub(super) fn replace(&self, reading: Reading) {
+        let Reading { agents, unread } = reading;
         let mut part = self.lock();
         let same = |(key, rules): (&String, &Arc<AgentRules>)| {
             let before = part.agents.get(key);
             before.is_some_and(|before| Arc::ptr_eq(before, rules))
         };
-        if agents.len() == part.agents.len() && agents.iter().all(same) {
+        let same = agents.len() == part.agents.len() && agents.iter().all(same);
+        if same && *part.unread == unread {
             return;
         }
         part.agents = Arc::new(agents);
+        part.unread = Arc::new(unread);
         self.changed.notify_one();
     }
 

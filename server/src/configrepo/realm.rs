@@ -19,7 +19,8 @@ impl Config {
     /// Settles whose paths each repository speaks of, given the names of the configured providers.
     ///
     /// # Errors
-    /// A repository does not say although there are several, or names one that is not configured.
+    /// A repository does not say although there are several, or names one that is not configured; or a project could be
+    /// looked for at git remotes of two providers.
     pub fn bind<'a>(&mut self, providers: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut known: Vec<String> = providers.map(str::to_owned).collect();
         let only = match known.as_slice() {
@@ -51,6 +52,32 @@ impl Config {
             provider: only.or_else(|| self.common()),
             known: Some(known.into()),
         };
+        self.check_remotes()
+    }
+
+    /// Where the first remote has no such project, the second one's realm would be taken over by whoever makes a project
+    /// of that name there.
+    fn check_remotes(&self) -> Result<(), Error> {
+        let remotes = || {
+            let remotes = self
+                .repositories
+                .iter()
+                .filter_map(|one| match &one.source {
+                    Source::Git(remote) => Some((one, remote)),
+                    Source::Directory(_) => None,
+                });
+            remotes.enumerate()
+        };
+        for (at, (one, remote)) in remotes() {
+            for (_, (other, second)) in remotes().skip(at + 1) {
+                if one.realm() != other.realm() && remote.overlaps(second) {
+                    return Err(Error::Overlap {
+                        one: one.name(),
+                        other: other.name(),
+                    });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -84,6 +111,10 @@ impl Config {
 }
 
 impl Repository {
+    fn realm(&self) -> &str {
+        self.provider.as_deref().unwrap_or(LOCAL)
+    }
+
     fn name(&self) -> String {
         match &self.source {
             Source::Directory(directory) => directory.display().to_string(),

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -42,9 +42,9 @@ fn read(directory: &mut Directory) -> Snapshot {
     snapshot(directory.read())
 }
 
-fn snapshot(agents: layer::Agents) -> Snapshot {
+fn snapshot(reading: layer::Reading) -> Snapshot {
     let layers = Layers::new(std::iter::once(None), Rules::default());
-    layers.layer(0).replace(agents);
+    layers.layer(0).replace(reading);
     layers.snapshot()
 }
 
@@ -201,11 +201,22 @@ fn a_root_that_is_gone_leaves_its_rules_in_force() {
             .problem
             .is_some()
     );
+    // Of others it is not known whom their files keep out.
+    let other = Agent {
+        id: AgentId(1),
+        project: "acme/other".parse().unwrap(),
+        name: "prod".parse().unwrap(),
+    };
+    let own = json!({"provider": "local", "project": {"path": "acme/other"}});
+    let own = serde_json::from_value(own).unwrap();
+    assert!(decide(&own, &other, &snapshot.in_force(&other)).is_err());
+    assert_eq!(snapshot.hidden(&other).unwrap().directory, root);
     fs::rename(&away, &root).unwrap();
+    let snapshot = read(&mut directories);
+    assert!(decide(&own, &other, &snapshot.in_force(&other)).is_ok());
+    assert!(snapshot.hidden(&other).is_none());
     assert_eq!(
-        agent(&read(&mut directories), "acme/infra", "prod")
-            .unwrap()
-            .problem,
+        agent(&snapshot, "acme/infra", "prod").unwrap().problem,
         None
     );
 }
@@ -228,6 +239,15 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
     )
     .unwrap();
     symlink(root.path(), root.path().join("circle")).unwrap();
+    // Each way down could be gone in many orders.
+    for from in ["acme/one", "acme/two", "acme/three", "acme/four"] {
+        let from = root.path().join("..2026_01").join(from);
+        fs::create_dir_all(&from).unwrap();
+        for (at, to) in ["one", "two", "three", "four"].iter().enumerate() {
+            symlink(format!("../{to}"), from.join(format!("a{at}"))).unwrap();
+            symlink(format!("../{to}"), from.join(format!("b{at}"))).unwrap();
+        }
+    }
 
     let snapshot = read(&mut open(root.path()));
     assert_eq!(
@@ -248,4 +268,28 @@ fn links_may_lead_about_the_root_but_not_out_of_it() {
             .iter()
             .all(|agent| !agent.project.as_str().starts_with(".."))
     );
+}
+
+#[test]
+fn a_change_is_seen_though_size_and_time_are_what_they_were() {
+    let root = TempDir::new().unwrap();
+    write(root.path(), "acme/infra", "prod", GOOD);
+    let path = root
+        .path()
+        .join("acme/infra/.gitlab/agents/prod/config.yaml");
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let mut directory = open(root.path());
+    let before = read(&mut directory);
+    fs::write(&path, GOOD.replace("acme/app", "acme/abc")).unwrap();
+    file.set_modified(old).unwrap();
+    let after = read(&mut directory);
+    let revision = |snapshot: &Snapshot| {
+        agent(snapshot, "acme/infra", "prod")
+            .unwrap()
+            .revision
+            .clone()
+    };
+    assert_ne!(revision(&before), revision(&after));
 }

@@ -16,7 +16,7 @@ use super::git::{self, Pokes};
 use super::kept::Kept;
 use super::layer::Layers;
 use super::realm::Realm;
-use super::webhook::{Receiver, Webhooks};
+use super::webhook::{self, Receiver, Webhooks};
 use crate::agents::directory::Agents;
 use crate::metrics::Metrics;
 
@@ -42,8 +42,15 @@ pub enum Error {
         provider: String,
         known: String,
     },
+    #[error(
+        "config_repositories: {one} and {other} are of different providers and may both have the repository of one project: \
+         say with projects which projects each has"
+    )]
+    Overlap { one: String, other: String },
     #[error("config_repositories: {url}: webhook_secrets: {source}")]
     WebhookSecret { url: String, source: SecretError },
+    #[error("config_repositories: {url}: webhook_secrets: {weak}")]
+    WeakWebhookSecret { url: String, weak: webhook::Weak },
     #[error("config_repositories: the first reading did not end: {0}")]
     Reading(#[from] tokio::task::JoinError),
 }
@@ -164,10 +171,12 @@ fn layers(config: &Config) -> Layers {
 /// Who takes webhooks about a remote, if anybody does.
 fn receiver(remote: &git::Remote, pokes: &Pokes) -> Result<Option<Receiver>, Error> {
     let read = |source: &SecretSource| {
-        source.read().map_err(|source| Error::WebhookSecret {
-            url: remote.url.to_string(),
-            source,
-        })
+        let url = || remote.url.to_string();
+        let secret = source
+            .read()
+            .map_err(|source| Error::WebhookSecret { url: url(), source })?;
+        webhook::check(&secret).map_err(|weak| Error::WeakWebhookSecret { url: url(), weak })?;
+        Ok::<_, Error>(secret)
     };
     let secrets = remote
         .webhook_secrets

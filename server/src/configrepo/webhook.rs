@@ -53,6 +53,17 @@ pub enum Error {
     NotJson,
 }
 
+/// Why a secret is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a secret is shorter than {SHORTEST} bytes, or holds so short a key behind `whsec_`: take a longer one, as that of \
+     `openssl rand -hex 32`"
+)]
+pub struct Weak;
+
+/// Anybody could try all shorter ones.
+const SHORTEST: usize = 16;
+
 /// What GitLab and GitHub say of a push, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -92,6 +103,16 @@ impl Webhooks {
     /// Whether any can come.
     pub fn are_expected(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    /// Whether the proof is a secret itself, so that it needs no body.
+    pub fn knows(&self, proof: &Proof<'_>) -> bool {
+        let token = Proof {
+            token: proof.token,
+            ..Proof::default()
+        };
+        let knows = |receiver: &&Receiver| receiver.signed(&token, &[]);
+        self.0.iter().filter(knows).count() > 0
     }
 
     /// Has the project read that a webhook is about, if it is read from one of the repositories whose secret signed it.
@@ -164,14 +185,7 @@ fn fits(secret: &str, proof: &Proof<'_>, body: &[u8]) -> bool {
 
 impl Standard<'_> {
     fn fits(&self, secret: &str, body: &[u8]) -> bool {
-        let key = match secret
-            .strip_prefix("whsec_")
-            .map(|key| STANDARD.decode(key))
-        {
-            Some(Ok(key)) => key,
-            _ => secret.as_bytes().to_vec(),
-        };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &signing_key(secret));
         let mut signed = hmac::Context::with_key(&key);
         for part in [self.id, b".", self.timestamp, b".", body] {
             signed.update(part);
@@ -186,6 +200,23 @@ impl Standard<'_> {
                 signature.is_some_and(|signature| signature.ct_eq(signed.as_ref()).into())
             })
     }
+}
+
+fn signing_key(secret: &str) -> Vec<u8> {
+    let key = secret.strip_prefix("whsec_");
+    match key.map(|key| STANDARD.decode(key)) {
+        Some(Ok(key)) => key,
+        _ => secret.as_bytes().to_vec(),
+    }
+}
+
+/// Whether it is long enough, however it is used.
+pub(super) fn check(secret: &Secret) -> Result<(), Weak> {
+    let secret = secret.expose();
+    if secret.len().min(signing_key(secret).len()) < SHORTEST {
+        return Err(Weak);
+    }
+    Ok(())
 }
 
 fn hexadecimal(text: &[u8]) -> Option<Vec<u8>> {

@@ -194,8 +194,11 @@ impl Flow {
     }
 
     fn poll_pay(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(pace) = &mut self.pace {
-            ready!(pace.poll_paid(cx));
+        if let Some(pace) = &mut self.pace
+            && pace.poll_paid(cx).is_pending()
+        {
+            self.receiver.excuse();
+            return Poll::Pending;
         }
         let bytes = self.unpaid.take().unwrap_or_default();
         Poll::Ready(Some(self.data(bytes, cx).map(Frame::data)))

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::decided::{Decided, Question};
-use super::limits::Addresses;
 use super::limits::address::Place;
-use super::reject::Reject;
+use super::limits::{Addresses, Over};
 
 /// What outlives a request on its connection.
 #[derive(Debug)]
@@ -39,11 +38,11 @@ impl Client {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// Whether a credential from here may be looked at.
+    /// Whether a request from here is looked at.
     ///
     /// # Errors
-    /// It has shown none that was good, and too many from its address were rejected just now.
-    pub fn may_show_credential(&self) -> Result<(), Reject> {
+    /// It has shown no good credential, and too many requests from its address were rejected just now.
+    pub fn may_ask(&self) -> Result<(), Over> {
         if !self.is_known() {
             self.addresses.check(self.address.ip())?;
         }
@@ -75,10 +74,26 @@ impl Client {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has shown one that is not.
-    pub fn rejected(&self) {
-        if !self.is_known() {
-            self.addresses.rejected(self.address.ip());
+    /// A request of it was refused, by its fault or not. False: it has no line of its own, for strangers must not fill
+    /// the log.
+    pub fn refused(&self, by_fault: bool) -> bool {
+        let address = self.address.ip();
+        if self.is_known() {
+            return true;
         }
+        if by_fault {
+            self.addresses.rejected(address);
+            return true;
+        }
+        let said = self.addresses.unlucky(address);
+        if !said {
+            self.addresses.unsaid(address);
+        }
+        said
+    }
+
+    /// A request of it was not looked at, and has no line.
+    pub fn unheard(&self) {
+        self.addresses.unsaid(self.address.ip());
     }
 }

@@ -9,7 +9,7 @@ use ci_tunnel::protocol::identity::KubernetesIdentity;
 
 use crate::access::{Denied, Granted, Permit};
 use crate::audit::{Decision, Known};
-use crate::authn::Authenticated;
+use crate::authn::{Authenticated, TokenId};
 use crate::configrepo::Snapshot;
 use crate::identity::Agent;
 
@@ -55,6 +55,7 @@ impl Question<'_> {
             agent: self.agent,
             job: &self.who.identity,
             token: self.who.token.as_str(),
+            parents: self.who.parents.iter().map(TokenId::as_str).collect(),
             rule: &permit.rule().to_string(),
             revision: self.rules.revision(self.agent),
             identity,

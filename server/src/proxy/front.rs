@@ -52,6 +52,9 @@ impl std::fmt::Debug for Security {
 
 /// A client that is gone without a word is noticed after a few times this, so that its watch does not live for ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Bytes of a client that the kernel takes before earlier ones are on their way: a thousand stalled readers would else pin
+/// gigabytes of its memory.
+const UNSENT: u32 = 128 * 1024;
 /// Log lines a period about addresses that have too many connections.
 const CROWDED_LINES: (u32, Duration) = (5, Duration::from_secs(10));
 
@@ -172,7 +175,9 @@ fn prepare(stream: &TcpStream) {
     let keep_alive = TcpKeepalive::new()
         .with_time(KEEP_ALIVE)
         .with_interval(KEEP_ALIVE / 3);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&keep_alive);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
 }
 
 fn failed(metrics: &Metrics, client: &Client, phase: &'static str, error: &str) {

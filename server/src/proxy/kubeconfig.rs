@@ -12,10 +12,11 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::reject::Reject;
 use super::{Proxy, request};
+use crate::access::Denied;
 use crate::agents::directory::Directory;
 use crate::audit::{Ending, Record};
 use crate::authn::exchange::{self, Allowed, Wishes};
-use crate::authn::{self, Authenticated, JobCredential};
+use crate::authn::{self, Authenticated, JobCredential, TokenId};
 use crate::configrepo::Snapshot;
 use crate::identity::Agent;
 use crate::kubeconfig::Format;
@@ -51,14 +52,13 @@ pub async fn answer(
     }
     request::check_head(request)?;
     let credential = JobCredential::from_headers(request.headers()).map_err(authn::Error::from)?;
-    client.may_show_credential()?;
     let who = proxy.authenticator.authenticate_job(&credential).await?;
     client.authenticated();
-    record.job(&who.identity, who.token.as_str());
+    let parents = who.parents.iter().map(TokenId::as_str);
+    record.job(&who.identity, who.token.as_str(), parents);
     let _slots = proxy.limits.admit(&who, None)?;
     let wishes = wishes(request.uri().query().unwrap_or_default())?;
     let rules = Arc::clone(&proxy.rules.borrow());
-    let allowed = allowed(&who, &proxy.directory, &rules);
     if let Some(agent) = wishes
         .context
         .as_deref()
@@ -67,56 +67,74 @@ pub async fn answer(
         record.agent(&agent, rules.revision(&agent));
         check(&who, &agent, &rules)?;
     }
-    if allowed.is_empty() {
-        return Err(none(&who, &proxy.directory, &rules));
-    }
-    let document = proxy
+    let allowed = judged(&who, &proxy.directory, &rules).await?;
+    let made = proxy
         .authenticator
         .kubeconfig(&who, &allowed, &proxy.cluster, &wishes)
         .map_err(|error| rejected(&error))?;
+    record.issued(made.issued);
     record.end(Ending::Complete, None);
-    Ok(response(document, wishes.format))
+    Ok(response(made.document, wishes.format))
 }
 
 /// The agents that a job may use, by id.
 pub fn allowed(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Vec<Allowed> {
-    let permitted = |agent: &Arc<Agent>| {
-        let permit = who.decide(agent, &rules.in_force(agent)).ok()?;
-        Some(Allowed {
-            agent: (**agent).clone(),
-            namespace: permit.default_namespace().map(str::to_owned),
-        })
-    };
-    directory.all().iter().filter_map(permitted).collect()
+    let agents = directory.all();
+    let permitted = agents.iter().filter_map(|agent| {
+        let judged = judge(who, agent, rules);
+        judged.ok()
+    });
+    permitted.collect()
+}
+
+/// The same; where there is none, the rules that name the job's project are told, if there are any. Others get the thread
+/// meanwhile.
+async fn judged(
+    who: &Authenticated,
+    directory: &Directory,
+    rules: &Snapshot,
+) -> Result<Vec<Allowed>, Reject> {
+    let (mut allowed, mut near) = (Vec::new(), Vec::new());
+    for batch in directory.all().chunks(BATCH) {
+        for agent in batch {
+            match judge(who, agent, rules) {
+                Ok(permitted) => allowed.push(permitted),
+                Err(denied) if near.len() < MAX_NEAR && !denied.is_secret() => {
+                    near.push(format!("; {agent}: {denied}"));
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    if allowed.is_empty() {
+        let (project, near) = (&who.identity.project.path, near.concat());
+        return Err(Reject::Forbidden(format!(
+            "no agent's configuration lets this job of {project} in{near}"
+        )));
+    }
+    Ok(allowed)
+}
+
+fn judge(who: &Authenticated, agent: &Agent, rules: &Snapshot) -> Result<Allowed, Denied> {
+    let permit = who.decide(agent, &rules.in_force(agent))?;
+    Ok(Allowed {
+        agent: agent.clone(),
+        namespace: permit.default_namespace().map(str::to_owned),
+    })
 }
 
 /// The agent that the job names may be one that it may use under other conditions: then these are told, as they are for
 /// a request.
 fn check(who: &Authenticated, agent: &Agent, rules: &Snapshot) -> Result<(), Reject> {
-    match who.decide(agent, &rules.in_force(agent)) {
+    match judge(who, agent, rules) {
         Err(denied) if !denied.is_secret() => Err(Reject::denied(agent, denied)),
         _ => Ok(()),
     }
 }
 
-/// What is told to a job that may use no agent: the rules that name its project, if there are any.
-fn none(who: &Authenticated, directory: &Directory, rules: &Snapshot) -> Reject {
-    let project = &who.identity.project.path;
-    let near = |agent: &Arc<Agent>| match who.decide(agent, &rules.in_force(agent)) {
-        Err(denied) if !denied.is_secret() => Some(format!("; {agent}: {denied}")),
-        _ => None,
-    };
-    let near: String = directory
-        .all()
-        .iter()
-        .filter_map(near)
-        .take(MAX_NEAR)
-        .collect();
-    Reject::Forbidden(format!(
-        "no agent's configuration lets this job of {project} in{near}"
-    ))
-}
-
+/// So many agents are judged before others get the thread.
+const BATCH: usize = 256;
 /// So many agents are told of.
 const MAX_NEAR: usize = 3;
 

@@ -81,7 +81,8 @@ impl Limits {
     /// The job, its project or the agent is over its rate, or has as many requests running as it may.
     pub fn admit(&self, who: &Authenticated, agent: Option<AgentId>) -> Result<Slots, Over> {
         let identity = &who.identity;
-        let job = identity.job_id.as_deref().unwrap_or(who.token.as_str());
+        let origin = || who.origin().as_str();
+        let job = identity.job_id.as_deref().unwrap_or_else(origin);
         let project = (&identity.provider, identity.project.path.key());
         let agent = agent.map(|agent| (&self.agent, self.agent.key(agent)));
         let scopes = [
@@ -165,7 +166,7 @@ impl Bound {
             Self::Concurrent => "requests at a time",
             Self::Bytes => "bytes a second",
             Self::Connections => "connections without a good credential",
-            Self::Rejected => "rejected credentials a second",
+            Self::Rejected => "rejected requests a second",
         }
     }
 }

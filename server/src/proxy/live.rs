@@ -36,8 +36,8 @@ pub struct Request {
     pub who: Arc<Authenticated>,
     pub agent: Arc<Agent>,
     pub permit: Arc<Permit>,
-    /// The agent's session that carries it, once one does.
-    session: OnceLock<u64>,
+    /// The agent's session that carries it, and its stream there, once there is one.
+    carried: OnceLock<(u64, u64)>,
     cut: CancellationToken,
     why: OnceLock<Why>,
     flow: OnceLock<Weak<dyn Cut>>,
@@ -72,6 +72,8 @@ pub const AGENT_DELETED: &str = "agent_deleted";
 /// The label of requests that are cut because the agent token of the session that carries them is void. Their jobs may
 /// ask again.
 pub const AGENT_TOKEN: &str = "agent_token";
+/// The label of requests that are cut because their clients read nothing while others need what they hold.
+pub const STALLED: &str = "stalled";
 
 impl Live {
     pub fn new(metrics: Metrics) -> Self {
@@ -90,7 +92,7 @@ impl Live {
             who,
             agent,
             permit,
-            session: OnceLock::new(),
+            carried: OnceLock::new(),
             cut: CancellationToken::new(),
             why: OnceLock::new(),
             flow: OnceLock::new(),
@@ -127,8 +129,18 @@ impl Live {
     /// Cuts what one session of an agent carries; how many requests that were.
     pub fn cut_session(&self, agent: AgentId, session: u64, why: &Why) -> usize {
         let requests = self.of_agents(|running| running.id == agent);
-        let carried = |request: &Request| request.session.get() == Some(&session);
+        let carried = |request: &Request| {
+            let carried = request.carried.get();
+            carried.is_some_and(|(by, _)| *by == session)
+        };
         self.cut_those(requests, carried, why)
+    }
+
+    /// Cuts the request of an agent that one stream of a session carries; false if there is none.
+    pub fn cut_stream(&self, agent: AgentId, stream: (u64, u64), why: &Why) -> bool {
+        let requests = self.of_agents(|running| running.id == agent);
+        let carried = |request: &Request| request.carried.get() == Some(&stream);
+        self.cut_those(requests, carried, why) > 0
     }
 
     /// Cuts every request, because this server ends.
@@ -182,16 +194,17 @@ impl Why {
             RESTARTING => Code::Restarting,
             AGENT_DELETED => Code::AgentDeleted,
             AGENT_TOKEN => Code::TokenRejected,
+            STALLED => Code::Stalled,
             _ => Code::PermitLost,
         }
     }
 }
 
 impl Request {
-    /// The agent's session that carries the request from now on.
-    pub fn carried_by(&self, session: u64) {
+    /// The agent's session, and its stream, that carry the request from now on.
+    pub fn carried_by(&self, session: u64, stream: u64) {
         // A request is routed once.
-        let _ = self.session.set(session);
+        let _ = self.carried.set((session, stream));
     }
 
     /// What to end when the request is cut.

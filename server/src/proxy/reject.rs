@@ -1,16 +1,18 @@
 //! Every refusal → status, Kubernetes `Status`, headers. The only file of the proxy that names a status code of ours.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ci_tunnel::kube;
 use ci_tunnel::protocol::head::{Cause, Failure};
+use ci_tunnel::runtime::causes::with_causes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use super::limits::Over;
 use super::live::Why;
 use crate::access::Denied;
+use crate::agents::registry::Absent;
 use crate::authn;
 use crate::configrepo::webhook;
 use crate::identity::Agent;
@@ -31,6 +33,9 @@ pub enum Reject {
         "this job may not use agent {agent}: no rule of its configuration allows it, or there is no such agent here"
     )]
     NoAgent { agent: String },
+    /// The same words, for an agent that there is.
+    #[error("{}", Self::NoAgent { agent: agent.id.to_string() })]
+    Secret { agent: Agent, denied: Denied },
     #[error(
         "impersonation (kubectl --as) is allowed only where the agent's configuration says `access_as: agent`; \
          this job runs as {identity}"
@@ -47,11 +52,8 @@ pub enum Reject {
     BodyTooLong { limit: usize },
     #[error("too many requests: {0}; try again in {secs}s", secs = seconds(.0.retry_after))]
     TooManyRequests(Over),
-    #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
-    AgentAway {
-        agent: String,
-        since: Option<SystemTime>,
-    },
+    #[error("agent {agent} {}", away(absent))]
+    AgentAway { agent: String, absent: Absent },
     #[error(
         "agent {agent} takes no more requests: the limit of streams on its connections is reached"
     )]
@@ -93,14 +95,40 @@ impl Reject {
     /// A denial by the rules. One whose rules do not name the job's project is told as an agent that does not exist.
     pub fn denied(agent: &Agent, denied: Denied) -> Self {
         if denied.is_secret() {
-            Self::NoAgent {
-                agent: agent.id.to_string(),
+            Self::Secret {
+                agent: agent.clone(),
+                denied,
             }
         } else {
             Self::Denied {
                 agent: agent.to_string(),
                 denied,
             }
+        }
+    }
+
+    /// Whether it is the request's own fault, whoever sent it.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Unauthenticated(error) => error.retry_after().is_none(),
+            Self::Malformed(_)
+            | Self::HeadTooLong { .. }
+            | Self::BodyTooLong { .. }
+            | Self::Unsigned(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What the operator is told, in log and audit: also what is a secret to whoever made the request.
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Secret { agent, denied } => Self::Denied {
+                agent: agent.to_string(),
+                denied: denied.clone(),
+            }
+            .to_string(),
+            Self::Unauthenticated(error) => with_causes(error),
+            _ => self.to_string(),
         }
     }
 
@@ -174,7 +202,9 @@ impl Reject {
                 },
                 None => form(StatusCode::UNAUTHORIZED, "unauthenticated"),
             },
-            Self::Denied { .. } | Self::NoAgent { .. } => form(StatusCode::FORBIDDEN, "denied"),
+            Self::Denied { .. } | Self::NoAgent { .. } | Self::Secret { .. } => {
+                form(StatusCode::FORBIDDEN, "denied")
+            }
             Self::ImpersonationNotAllowed { .. } => form(StatusCode::FORBIDDEN, "impersonation"),
             Self::Forbidden(_) => form(StatusCode::FORBIDDEN, "forbidden"),
             Self::Unsigned(_) => form(StatusCode::UNAUTHORIZED, "webhook"),
@@ -230,9 +260,45 @@ fn seconds(after: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
-fn away_since(since: Option<SystemTime>) -> String {
-    match since.and_then(|since| jiff::Timestamp::try_from(since).ok()) {
-        Some(since) => format!(" (since {since:.0})"),
-        None => " (not seen since this server started)".to_owned(),
+fn away(absent: &Absent) -> String {
+    if absent.draining {
+        return "is shutting down, and no other instance of it is connected".to_owned();
+    }
+    let since = absent
+        .since
+        .and_then(|since| jiff::Timestamp::try_from(since).ok());
+    let since = match since {
+        Some(since) => format!("since {since:.0}"),
+        None => "not seen since this server started".to_owned(),
+    };
+    format!("is not connected ({since}); is it running, and can it reach this server?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::AgentId;
+
+    #[test]
+    fn a_job_learns_nothing_of_agents_that_are_none_of_its() {
+        let agent = Agent {
+            id: AgentId(7),
+            project: "secret/infra".parse().unwrap(),
+            name: "prod".parse().unwrap(),
+        };
+        let nobody = Reject::NoAgent {
+            agent: "7".to_owned(),
+        };
+        let denied = Denied::OtherConfigProject {
+            agent: agent.id,
+            theirs: "acme/infra".parse().unwrap(),
+            ours: agent.project.clone(),
+        };
+        let secret = Reject::denied(&agent, denied);
+        assert_eq!(secret.to_string(), nobody.to_string());
+        assert_eq!(secret.label(), nobody.label());
+        for word in ["secret/infra:prod", "registered here"] {
+            assert!(secret.in_full().contains(word), "{}", secret.in_full());
+        }
     }
 }

@@ -89,7 +89,7 @@ fn head_length<B>(request: &Request<B>) -> usize {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    target + headers
+    request.method().as_str().len() + target + headers
 }
 
 /// Methods that name no resource of an API server, and targets in another form than a path.

@@ -1,15 +1,19 @@
 //! `POST /-/webhook/config`: GitLab or GitHub tells of a push, so that a configuration repository is read at once.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::client::Client;
+use super::limits::address::network;
 use super::reject::Reject;
 use super::request;
 use crate::audit::{Ending, Record};
@@ -19,14 +23,28 @@ use crate::configrepo::webhook::{Error, Proof, Standard, Webhooks};
 #[derive(Debug)]
 pub struct Endpoint {
     webhooks: Webhooks,
-    /// Bodies at a time.
-    places: Semaphore,
+    /// Bodies at a time, of those who have shown a secret.
+    proved: Semaphore,
+    /// Of those whose signature can be judged only with the body.
+    unproved: Semaphore,
+    /// How many of these each address has.
+    senders: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A place for a body, free again when dropped.
+struct Place<'a> {
+    endpoint: &'a Endpoint,
+    _permit: SemaphorePermit<'a>,
+    /// Where it counts.
+    sender: Option<IpAddr>,
 }
 
 const PATH: &str = "/-/webhook/config";
 /// GitHub sends up to 25 MB, of a push of thousands of commits; such a one is seen at the next poll.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 const PLACES: usize = 16;
+/// Of one address, before a body has proved anything: strangers must not keep webhooks out.
+const PLACES_OF_ADDRESS: u32 = 2;
 /// For a body to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -34,7 +52,9 @@ impl Endpoint {
     pub fn new(webhooks: Webhooks) -> Self {
         Self {
             webhooks,
-            places: Semaphore::new(PLACES),
+            proved: Semaphore::new(PLACES),
+            unproved: Semaphore::new(PLACES),
+            senders: Mutex::default(),
         }
     }
 
@@ -58,14 +78,7 @@ impl Endpoint {
         request::check_head(&request)?;
         let (parts, body) = request.into_parts();
         let proof = proof(&parts.headers);
-        if proof.token.is_none() && proof.hub.is_none() && proof.standard.is_none() {
-            return Err(Reject::Unsigned(Error::Unsigned));
-        }
-        client.may_show_credential()?;
-        let _place = self
-            .places
-            .try_acquire()
-            .map_err(|_| Reject::TooManyWebhooks)?;
+        let _place = self.place(&proof, client)?;
         let body = read(body).await?;
         self.webhooks
             .take(&proof, &body)
@@ -77,6 +90,49 @@ impl Endpoint {
         let mut response = Response::new(Bytes::from_static(b"{\"accepted\":true}\n"));
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
+    }
+
+    /// Before the body: a token is judged at once, a signature must wait for it.
+    fn place(&self, proof: &Proof<'_>, client: &Client) -> Result<Place<'_>, Reject> {
+        if self.webhooks.knows(proof) {
+            let permit = self.proved.try_acquire();
+            return Ok(Place {
+                endpoint: self,
+                _permit: permit.map_err(|_| Reject::TooManyWebhooks)?,
+                sender: None,
+            });
+        }
+        if proof.hub.is_none() && proof.standard.is_none() {
+            return Err(Reject::Unsigned(Error::Unsigned));
+        }
+        let sender = network(client.address.ip());
+        let permit = self.unproved.try_acquire();
+        let permit = permit.map_err(|_| Reject::TooManyWebhooks)?;
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = senders.entry(sender).or_default();
+        if *taken == PLACES_OF_ADDRESS {
+            return Err(Reject::TooManyWebhooks);
+        }
+        *taken += 1;
+        Ok(Place {
+            endpoint: self,
+            _permit: permit,
+            sender: Some(sender),
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(sender) = self.sender else { return };
+        let senders = &self.endpoint.senders;
+        let mut senders = senders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = senders.get_mut(&sender) {
+            *taken -= 1;
+            if *taken == 0 {
+                senders.remove(&sender);
+            }
+        }
     }
 }
 

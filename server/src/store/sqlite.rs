@@ -27,7 +27,8 @@ mod secrets;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
-const FILE_NAME: &str = "store.sqlite";
+/// In the state directory.
+pub const FILE_NAME: &str = "store.sqlite";
 /// How long a writer waits for another process's write, and a query for a free connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_RETRY: Duration = Duration::from_millis(20);

@@ -221,3 +221,42 @@ async fn questions_that_can_not_be_answered() {
     place.write("server.yaml", "no: such key\n");
     place.fails(2, &["explain", "1", "--project=a/b"]).await;
 }
+
+#[tokio::test]
+async fn a_file_to_try_is_read_as_the_server_would() {
+    let place = Place::new();
+    place.write("others/empty", "");
+    place.write(PROD, FILE);
+    let provider = |name: &str| {
+        json!({"name": name, "type": "gitlab", "url": format!("https://{name}.example.com"),
+            "identity_prefix": name, "oidc": {"audiences": ["x"]}})
+    };
+    let authn = json!({"providers": [provider("one"), provider("two")]});
+    let others = place.path("others").display().to_string();
+    let config = place
+        .config(&format!(
+            "authn: {authn}
+"
+        ))
+        .replace(
+            "config_repositories: [{",
+            &format!(
+                "config_repositories: [{{provider: two, directory: {others}}}, {{provider: one, "
+            ),
+        );
+    place.write("server.yaml", &config);
+    place.ok(&["agent", "create", "acme/infra:prod"]).await;
+    let job = ["acme/infra:prod", "--project=acme/app", "--provider=one"];
+    let job = [&job[..], &["--ref=main", "--job-id=7", "--file=tried.yaml"]].concat();
+    place.write("tried.yaml", FILE);
+    let allowed = explain(&place, &job).await;
+    assert_eq!(allowed.code, Some(0), "{allowed:?}");
+    let unknown = FILE.replace(
+        "refs:",
+        "provider: three
+    refs:",
+    );
+    place.write("tried.yaml", &unknown);
+    let message = place.fails(2, &[&["explain"], &job[..]].concat()).await;
+    assert!(message.contains("\"three\" is not configured"), "{message}");
+}

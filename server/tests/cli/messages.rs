@@ -129,6 +129,7 @@ async fn a_token_is_shown_when_it_is_made_and_never_again() {
 #[tokio::test]
 async fn kubeconfig_says_what_is_wrong_with_the_token() {
     let place = Place::new();
+    place.ok(&["agent", "create", "acme/infra:prod"]).await;
     let none = place.fails(1, &["kubeconfig"]).await;
     assert!(
         none.contains("--token-file") && none.contains("CI_TUNNEL_JOB_TOKEN"),
@@ -178,6 +179,16 @@ async fn kubeconfig_says_what_is_wrong_with_the_token() {
 #[tokio::test]
 async fn check_tells_a_good_place_from_a_bad_one() {
     let place = Place::new();
+    let fresh = place.ok(&["check"]).await;
+    assert!(fresh.contains("warning store: "), "{fresh}");
+    assert!(!place.path("state").exists(), "a check makes nothing");
+    let nothing = place.fails(1, &["agent", "list"]).await;
+    assert!(
+        nothing.starts_with("there is no store in state_dir "),
+        "{nothing}"
+    );
+    assert!(!place.path("state").exists(), "a list makes nothing");
+    place.ok(&["agent", "create", "acme/infra:prod"]).await;
     let good = place.ok(&["check"]).await;
     for thing in [
         "configuration",

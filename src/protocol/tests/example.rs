@@ -42,6 +42,8 @@ fn the_hello_is_as_documented() {
         pod: Some("agent-0".to_owned()),
         kubernetes_version: None,
         probe: false,
+        max_streams: Some(4096),
+        first_credit: Some(32 * 1024),
     })
     .encode(&mut out);
     assert_eq!(hex(&out), documented("hello"));
@@ -54,6 +56,7 @@ fn the_welcome_is_as_documented() {
         agent: 7,
         session: 1,
         version: "0.1.0".to_owned(),
+        first_credit: Some(32 * 1024),
     })
     .encode(&mut out);
     assert_eq!(hex(&out), documented("welcome"));

@@ -29,19 +29,22 @@ pub(super) struct Doors {
 
 /// The server's end.
 pub(super) async fn to_agent<T>(
-    connection: h2::client::Connection<T, Bytes>,
+    mut connection: h2::client::Connection<T, Bytes>,
     state: Arc<State>,
     alive: Alive,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let closed = {
-        let mut connection = pin!(connection);
-        tokio::select! {
-            biased;
-            ended = &mut connection => state.broke(ended.err().as_ref()),
-            () = state.lingered() => state.broke(None),
-            closed = alive.watch() => closed,
+        let (mut silent, mut lingered) = (pin!(alive.watch()), pin!(state.lingered()));
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => break state.broke(ended.err().as_ref()),
+                () = &mut lingered => break state.broke(None),
+                closed = &mut silent => break closed,
+                window = state.widened() => told(connection.set_initial_window_size(window)),
+            }
         }
     };
     state.end(closed);
@@ -68,10 +71,18 @@ pub(super) async fn to_server<T>(
             },
             () = &mut lingered => break state.broke(None),
             closed = &mut silent => break closed,
+            window = state.widened() => told(connection.set_initial_window_size(window)),
         }
     };
     // Known before the streams notice: their errors say how the connection ended.
     state.end(closed);
+}
+
+/// An error says that the peer has not yet acknowledged the window that there is, and that one is kept.
+fn told(outcome: Result<(), h2::Error>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "streams keep their first window");
+    }
 }
 
 impl Doors {

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::stream::Stream;
 use crate::protocol::code::Code;
+use crate::transport::credit::Incoming;
 use crate::transport::params::Side;
 use crate::transport::stream::Error;
 
@@ -72,7 +73,13 @@ impl Receiving {
         }
     }
 
-    pub(in crate::transport) fn stop(&mut self, code: Code) {
+    /// The stream's number.
+    pub(in crate::transport) fn id(&self) -> u64 {
+        self.stream.id
+    }
+
+    /// Reads no further. Credit goes on to be given for what is thrown away.
+    pub(in crate::transport) fn stop(&mut self, code: Code, incoming: Option<Incoming>) {
         let body = std::mem::replace(&mut self.body, In::Ended);
         if self.stream.side == Side::Server {
             return self.stream.reset(code);
@@ -80,19 +87,22 @@ impl Receiving {
         let answers = self.stream.answers();
         // Outside of a runtime nothing runs that could still answer.
         if let (In::Body(body), true, Ok(runtime)) = (body, answers, Handle::try_current()) {
-            runtime.spawn(throw_away(body, Arc::downgrade(&self.stream)));
+            runtime.spawn(throw_away(body, incoming, Arc::downgrade(&self.stream)));
         }
     }
 }
 
 /// Reads on for as long as somebody answers. A writer that was held back instead would be taken for one that found a stalled
 /// reader. Dropped before the end of what comes, the stream is reset (NO_ERROR) behind the answer.
-async fn throw_away(mut body: RecvStream, answering: Weak<Stream>) {
+async fn throw_away(mut body: RecvStream, mut incoming: Option<Incoming>, answering: Weak<Stream>) {
     while let Some(Ok(data)) = body.data().await {
         if answering.strong_count() == 0 {
             return;
         }
         // An error says that the stream is gone.
         let _ = body.flow_control().release_capacity(data.len());
+        if let Some(incoming) = &mut incoming {
+            incoming.took(data.len());
+        }
     }
 }

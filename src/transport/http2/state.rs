@@ -25,6 +25,9 @@ pub(super) struct State {
     /// Request streams that somebody holds.
     streams: AtomicUsize,
     quiet: Notify,
+    /// The window that streams have from now on, once that is known.
+    window: OnceLock<u32>,
+    widened: Notify,
     /// What this side said at its end.
     said: OnceLock<Close>,
     end: watch::Sender<Option<Closed>>,
@@ -42,6 +45,8 @@ impl State {
             rtt: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             quiet: Notify::new(),
+            window: OnceLock::new(),
+            widened: Notify::new(),
             said: OnceLock::new(),
             end: watch::Sender::new(None),
         }
@@ -65,6 +70,23 @@ impl State {
 
     pub(super) fn rtt(&self) -> Duration {
         Duration::from_micros(self.rtt.load(Ordering::Relaxed))
+    }
+
+    /// Streams may have this window; only the first time counts.
+    pub(super) fn widen(&self, window: u32) {
+        if self.window.set(window).is_ok() {
+            self.widened.notify_one();
+        }
+    }
+
+    /// Waits for another window, which comes once.
+    pub(super) async fn widened(&self) -> u32 {
+        loop {
+            self.widened.notified().await;
+            if let Some(window) = self.window.get() {
+                return *window;
+            }
+        }
     }
 
     pub(super) fn stream_begins(&self) {

@@ -28,6 +28,7 @@ const AHEAD: usize = 16 * 1024;
 /// What both halves of a stream share.
 #[derive(Debug)]
 pub(super) struct Stream {
+    pub(super) id: u64,
     pub(super) state: Arc<State>,
     out: Mutex<Out>,
     pub(super) side: Side,
@@ -61,6 +62,7 @@ pub(super) fn opened(
     place: Option<Place>,
 ) -> (Sender, Receiver) {
     let stream = Stream {
+        id: u32::from(out.stream_id()).into(),
         state: Arc::clone(state),
         out: Mutex::new(Out::Fresh(out)),
         side: Side::Server,
@@ -78,6 +80,7 @@ pub(super) fn accepted(
     counted: bool,
 ) -> (Sender, Receiver) {
     let stream = Stream {
+        id: u32::from(body.stream_id()).into(),
         state: Arc::clone(state),
         out: Mutex::new(Out::Answer(answer)),
         side: Side::Agent,
@@ -205,6 +208,11 @@ impl Out {
 }
 
 impl Sending {
+    /// The stream's number.
+    pub(in crate::transport) fn id(&self) -> u64 {
+        self.0.id
+    }
+
     pub(in crate::transport) async fn write(&self, mut bytes: Bytes) -> Result<(), Error> {
         poll_fn(|cx| self.0.poll_write(&mut bytes, cx)).await
     }

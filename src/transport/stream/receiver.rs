@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,12 +13,15 @@ use crate::protocol::code::Code;
 use crate::protocol::codec::Malformed;
 use crate::protocol::frame::{self, Kind};
 use crate::protocol::{MAX_DATA_FRAME, MAX_HEAD_FRAME, head};
+use crate::transport::credit::{Credit, Incoming};
 use crate::transport::http2;
 
 /// The receiving half.
 #[derive(Debug)]
 pub struct Receiver {
     inner: Inner,
+    /// Where the peer asks for credit.
+    incoming: Option<Incoming>,
     /// Received and not yet handed on.
     buffer: Bytes,
     /// Payload of the current DATA frame that is still to come.
@@ -50,11 +54,25 @@ impl Receiver {
     fn new(inner: Inner) -> Self {
         Self {
             inner,
+            incoming: None,
             buffer: Bytes::new(),
             remaining: 0,
             bulk: false,
             ended: false,
             abort: Code::Cancelled,
+        }
+    }
+
+    /// From now on, with `credit`: nothing has been received yet.
+    pub(in crate::transport) fn metered(mut self, credit: Option<&Arc<Credit>>) -> Self {
+        self.incoming = credit.map(|credit| Incoming::new(Arc::clone(credit), self.id()));
+        self
+    }
+
+    fn id(&self) -> u64 {
+        match &self.inner {
+            Inner::Quic(stream) => quinn::VarInt::from(stream.id()).into_inner(),
+            Inner::Http2(stream) => stream.id(),
         }
     }
 
@@ -184,16 +202,22 @@ impl Receiver {
         let mut chunks = [const { Bytes::new() }; LIMIT];
         let read = match &mut self.inner {
             // The future holds no state between polls: a new one each time is what quinn itself does.
-            Inner::Quic(stream) => {
-                ready!(pin!(stream.read_chunks(&mut chunks)).poll(cx)).map_err(read_error)
-            }
+            Inner::Quic(stream) => pin!(stream.read_chunks(&mut chunks))
+                .poll(cx)
+                .map_err(read_error),
             // HTTP/2's frames are larger than packets, and one is enough.
-            Inner::Http2(stream) => ready!(stream.poll_data(cx)).map(|data| {
+            Inner::Http2(stream) => stream.poll_data(cx).map_ok(|data| {
                 data.map(|data| {
                     chunks[0] = data;
                     1
                 })
             }),
+        };
+        let Poll::Ready(read) = read else {
+            if let Some(incoming) = &mut self.incoming {
+                incoming.waits();
+            }
+            return Poll::Pending;
         };
         let count = match read {
             Ok(Some(count)) => count,
@@ -208,6 +232,9 @@ impl Receiver {
         };
         self.bulk |= count == LIMIT;
         let chunks = &mut chunks[..count];
+        if let Some(incoming) = &mut self.incoming {
+            incoming.took(chunks.iter().map(Bytes::len).sum());
+        }
         if self.buffer.is_empty() && count == 1 {
             self.buffer = std::mem::take(&mut chunks[0]);
             return Poll::Ready(Ok(true));
@@ -222,13 +249,23 @@ impl Receiver {
         Poll::Ready(Ok(true))
     }
 
+    /// Who reads here is kept from it by a limit of ours: that it leaves bytes lying until it reads again does not count as
+    /// stalling.
+    pub fn excuse(&self) {
+        if let Some(incoming) = &self.incoming {
+            incoming.excuse();
+        }
+    }
+
     /// Reads no further; the peer learns `code`.
     pub fn stop(&mut self, code: Code) {
         self.ended = true;
+        self.buffer = Bytes::new();
+        let incoming = self.incoming.take();
         match &mut self.inner {
             // An error says that there is nothing left to stop.
             Inner::Quic(stream) => drop(stream.stop(code.into())),
-            Inner::Http2(stream) => stream.stop(code),
+            Inner::Http2(stream) => stream.stop(code, incoming),
         }
     }
 

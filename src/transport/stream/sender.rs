@@ -1,6 +1,7 @@
 //! The sending half of a stream: frames, the pieces of a body, raw bytes.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -9,12 +10,15 @@ use super::Error;
 use crate::protocol::code::Code;
 use crate::protocol::frame::{self, Kind};
 use crate::protocol::head;
+use crate::transport::credit::{Credit, Outgoing};
 use crate::transport::http2;
 
 /// The sending half.
 #[derive(Debug)]
 pub struct Sender {
     inner: Inner,
+    /// Where the peer gives credit.
+    outgoing: Option<Outgoing>,
     ended: bool,
     abort: Code,
 }
@@ -46,8 +50,23 @@ impl Sender {
     fn new(inner: Inner) -> Self {
         Self {
             inner,
+            outgoing: None,
             ended: false,
             abort: Code::Cancelled,
+        }
+    }
+
+    /// From now on, with `credit`: nothing has been sent yet.
+    pub(in crate::transport) fn metered(mut self, credit: Option<&Arc<Credit>>) -> Self {
+        self.outgoing = credit.map(|credit| Outgoing::new(Arc::clone(credit), self.id()));
+        self
+    }
+
+    /// The stream's number, the same at both ends of the connection.
+    pub fn id(&self) -> u64 {
+        match &self.inner {
+            Inner::Quic(stream) => quinn::VarInt::from(stream.id()).into_inner(),
+            Inner::Http2(stream) => stream.id(),
         }
     }
 
@@ -57,6 +76,36 @@ impl Sender {
     /// # Errors
     /// The peer stopped reading, or the connection is gone.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        if self.may_send(bytes.len()) {
+            return self.put(bytes).await;
+        }
+        Box::pin(self.write_as_allowed(bytes)).await
+    }
+
+    /// Queues what the peer's credit allows, as it allows it.
+    async fn write_as_allowed(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let stopped = self.stopped();
+            let some = match &mut self.outgoing {
+                None => bytes.len(),
+                Some(outgoing) => tokio::select! {
+                    biased;
+                    some = outgoing.some_of(bytes.len()) => some,
+                    code = stopped => return Err(Error::Stopped(code.unwrap_or(Code::Cancelled))),
+                },
+            };
+            self.put(bytes.split_to(some)).await?;
+        }
+        Ok(())
+    }
+
+    fn may_send(&mut self, bytes: usize) -> bool {
+        self.outgoing
+            .as_mut()
+            .is_none_or(|outgoing| outgoing.may_send(bytes))
+    }
+
+    async fn put(&mut self, bytes: Bytes) -> Result<(), Error> {
         match &mut self.inner {
             Inner::Quic(stream) => stream.write_chunk(bytes).await.map_err(write_error),
             Inner::Http2(stream) => stream.write(bytes).await,
@@ -82,6 +131,10 @@ impl Sender {
         if data.len() <= COPY_LIMIT {
             header.extend_from_slice(&data);
             return self.write(header.freeze()).await;
+        }
+        if !self.may_send(header.len() + data.len()) {
+            self.write(header.freeze()).await?;
+            return self.write(data).await;
         }
         match &mut self.inner {
             Inner::Quic(stream) => {
@@ -109,6 +162,7 @@ impl Sender {
     /// Ends the stream: what is queued is still sent.
     pub fn finish(&mut self) {
         self.ended = true;
+        self.outgoing = None;
         // An error says that the peer has stopped or the connection is gone: there is nothing left to end.
         match &mut self.inner {
             Inner::Quic(stream) => drop(stream.finish()),
@@ -119,6 +173,7 @@ impl Sender {
     /// Ends the stream at once; the peer learns `code`.
     pub fn reset(&mut self, code: Code) {
         self.ended = true;
+        self.outgoing = None;
         match &mut self.inner {
             Inner::Quic(stream) => drop(stream.reset(code.into())),
             Inner::Http2(stream) => stream.reset(code),

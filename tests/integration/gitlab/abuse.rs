@@ -139,7 +139,16 @@ async fn answers_that_contradict_each_other_let_nobody_in() -> Result<()> {
         groups: vec![31, 3, 1],
         ..job(json!({}))
     });
-    setup.refused(&token, 503, "groups").await
+    setup.refused(&token, 503, "could not be asked").await?;
+    // Only the operator is told why, and of the server's network.
+    let (_, body) = setup.answer(&token).await?;
+    ensure!(!body.contains("groups") && !body.contains(&url), "{body}");
+    let why = |line: &Value| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.contains("groups"))
+    };
+    setup.tunnel.audited(why).await?;
+    Ok(())
 }
 
 #[tokio::test]

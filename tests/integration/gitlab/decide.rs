@@ -47,7 +47,18 @@ async fn both_must_let_a_job_in_and_the_configuration_here_says_who_it_is() -> R
     // GitLab means another agent by this id.
     let elsewhere = Job::default().agent(ID, "acme/elsewhere", json!({}));
     let elsewhere = setup.jobs.start(elsewhere);
-    setup.refused(&elsewhere, 403, "acme/elsewhere").await
+    setup.refused(&elsewhere, 403, "no such agent").await?;
+    let (_, body) = setup.answer(&elsewhere).await?;
+    ensure!(
+        !body.contains("acme/elsewhere") && !body.contains("infra"),
+        "the job learns of an agent that is none of its: {body}"
+    );
+    let why = |line: &Value| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.contains("is configured in acme/elsewhere"))
+    };
+    setup.tunnel.audited(why).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -131,7 +142,12 @@ async fn an_id_that_was_not_given_means_nothing_to_gitlab() -> Result<()> {
         let answer = setup.tunnel.client(&bearer)?.get("/small").await?;
         let body = String::from_utf8_lossy(answer.body()).into_owned();
         ensure!(answer.status() == 403, "{mode}: {body}");
-        ensure!(body.contains("--id"), "{mode}: {body}");
+        ensure!(body.contains("no such agent"), "{mode}: {body}");
+        let why = |line: &Value| {
+            let message = line["message"].as_str();
+            message.is_some_and(|message| message.contains("--id"))
+        };
+        setup.tunnel.audited(why).await?;
     }
     Ok(())
 }

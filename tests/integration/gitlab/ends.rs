@@ -103,7 +103,13 @@ async fn an_outage_cuts_nothing_and_is_no_401() -> Result<()> {
     let setup = Setup::start(json!({"cache": "1s", "recheck": "1s"})).await?;
     let token = setup.jobs.start(job(json!({})));
     let mut watch = setup.watch(&token).await?;
-    for mode in [Mode::Status(500), Mode::Status(429), Mode::Garbage("{")] {
+    for mode in [
+        Mode::Status(500),
+        Mode::Status(429),
+        Mode::Status(404),
+        Mode::Page(403),
+        Mode::Garbage("{"),
+    ] {
         setup.gitlab.set_mode(mode.clone());
         let fresh = setup.jobs.start(job(json!({})));
         let answer = setup.get(&fresh).await?;
@@ -169,5 +175,16 @@ async fn gitlab_is_asked_once_a_token_and_no_more_while_its_word_lasts() -> Resu
         setup.refused(wrong, 401, "does not accept").await?;
     }
     assert_eq!(setup.jobs.asked_about(wrong, ALLOWED), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_says_whether_gitlab_answers() -> Result<()> {
+    let mut setup = Setup::start(json!({})).await?;
+    let report = setup.tunnel.cli(&["check"]).await?;
+    let line = format!("job tokens, by {}/api/v4/job\n", setup.gitlab.url());
+    ensure!(report.contains(&line), "{report}");
+    setup.gitlab.stop().await;
+    ensure!(setup.tunnel.cli(&["check"]).await.is_err());
     Ok(())
 }

@@ -8,9 +8,13 @@ use super::{Case, Front, run_all};
 use crate::hostile_cases::{controls, credentials, framing, heads, identity, paths, upgrades};
 use crate::rig::Rig;
 
+/// The cases come faster than strangers may.
+const SERVER: &str =
+    "timeouts: { request_head: 1s }\nlimits: { address: { rejected_per_second: 0 } }";
+
 /// Runs a group against a tunnel of its own.
 async fn run(cases: &[Case]) -> Result<()> {
-    let rig = Rig::with("timeouts: { request_head: 1s }", "").await?;
+    let rig = Rig::with(SERVER, "").await?;
     let other = rig.another_agent("acme/infra:other").await?;
     let front = Front {
         addr: rig.tunnel.api_addr(),

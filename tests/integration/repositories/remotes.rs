@@ -76,6 +76,34 @@ async fn the_default_branch_is_followed_and_another_is_read_where_the_file_says_
     Ok(())
 }
 
+/// More than a server reads of what git lists for one name.
+#[tokio::test]
+async fn branches_whose_names_end_alike_hold_up_no_change() -> Result<()> {
+    let (host, first) = host().await?;
+    let repository = host.repository(PROJECT).await?;
+    let names = (0..1100).map(|at| format!("x{at}/HEAD"));
+    repository.branches(&first, names).await?;
+    let rig = ready(&[ssh(&host)]).await?;
+    let second = repository.commit("main", &[("prod", OTHER)]).await?;
+    assert_eq!(wait_revision(&rig, &first).await?, second);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_far_too_large_leaves_the_last_good_one() -> Result<()> {
+    let (host, first) = host().await?;
+    let rig = ready(&[ssh(&host)]).await?;
+    let repository = host.repository(PROJECT).await?;
+    let large = format!("{OTHER}{}", " ".repeat(8 * 1024 * 1024));
+    repository.commit("main", &[("prod", &large)]).await?;
+    wait_problem(&rig, "131072").await?;
+    assert_eq!(wait_revision(&rig, "").await?, first);
+    assert_eq!(get(&rig).await?, 200);
+    let third = repository.commit("main", &[("prod", OTHER)]).await?;
+    assert_eq!(wait_revision(&rig, &first).await?, third);
+    Ok(())
+}
+
 #[tokio::test]
 async fn one_template_serves_many_projects_and_the_first_listed_wins() -> Result<()> {
     let host = GitHost::start().await?;

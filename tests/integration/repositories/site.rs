@@ -18,7 +18,7 @@ use crate::rig::{AGENT, CONFIG, Rig};
 /// The project of [`AGENT`].
 pub const PROJECT: &str = "acme/infra";
 /// What webhooks are signed with.
-pub const SECRET: &str = "h00k-s3cret";
+pub const SECRET: &str = "h00k-s3cret-of-a-length";
 /// A key as GitLab makes them.
 pub const SIGNING_TOKEN: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHQ=";
 /// Lets the jobs of another project in.
@@ -34,7 +34,7 @@ pub fn https(host: &GitHost) -> Value {
         "password": GitHost::PASSWORD,
         "ca_file": host.file("ca.pem"),
         "poll": "1h",
-        "webhook_secrets": ["another", SECRET, SIGNING_TOKEN],
+        "webhook_secrets": ["another-of-a-length", SECRET, SIGNING_TOKEN],
     }})
 }
 

@@ -106,7 +106,9 @@ async fn check_finds_all_well_in_the_pod() -> Result<()> {
     let (code, report) = check.run(text("token")?).await?;
     assert_eq!(code, Some(0), "{report}");
     for says in [
-        "ok    server ",
+        "ok    UDP ",
+        "ok    TCP ",
+        "ok    transport    quic would carry requests",
         "ok    admission    the server knows the token",
         "ok    agent        id 1, ",
         "ok    API server   https://127.0.0.1:",
@@ -114,6 +116,8 @@ async fn check_finds_all_well_in_the_pod() -> Result<()> {
         &format!("ok    identity     the API server knows this agent as {ACCOUNT}"),
         "ok    rights       may impersonate any of users",
         "ok    rights       may impersonate any of groups",
+        "ok    rights       may impersonate any of uids",
+        "ok    rights       may impersonate any of userextras/",
     ] {
         assert!(report.contains(says), "no {says:?} in\n{report}");
     }

@@ -16,6 +16,7 @@ use self::place::{Place, Selector};
 use super::body::{Feed, Piece};
 use super::reply::{self, Reply};
 use super::routes::Call;
+use super::store::Change;
 use super::{State, table};
 
 pub(super) async fn answer(call: Call, segments: &[&str]) -> Reply {
@@ -81,13 +82,10 @@ fn watch(call: &Call, place: Place) -> Reply {
         place,
         selector: Selector::of(call),
         as_table,
+        since: (!call.flag("sendInitialEvents")).then(|| call.number("resourceVersion")),
     };
     let mut task = JoinSet::new();
-    task.spawn(watching.run(
-        Arc::clone(&call.state),
-        call.number("resourceVersion"),
-        feed,
-    ));
+    task.spawn(watching.run(Arc::clone(&call.state), feed));
     let mut reply = reply::of(StatusCode::OK, Feed::boxed(pieces, task));
     reply.headers_mut().insert(
         "content-type",
@@ -100,14 +98,23 @@ struct Watching {
     place: Place,
     selector: Selector,
     as_table: bool,
+    /// The version behind which events are told; `None`: the objects that there are come first, then a bookmark.
+    since: Option<u64>,
 }
 
 impl Watching {
-    async fn run(self, state: Arc<State>, since: u64, feed: mpsc::Sender<Piece>) {
-        let (missed, mut changes) = state.store.watch(since);
+    async fn run(self, state: Arc<State>, feed: mpsc::Sender<Piece>) {
+        let (missed, mut changes) = state.store.watch(self.since.unwrap_or(u64::MAX));
         for change in missed {
             if !self.tell(&change, &feed).await {
                 return;
+            }
+        }
+        let mut told = 0;
+        if self.since.is_none() {
+            match self.tell_all(&state, &feed).await {
+                Some(version) => told = version,
+                None => return,
             }
         }
         loop {
@@ -116,14 +123,40 @@ impl Watching {
                 // Too slow a reader lost events: end, so that it lists anew, as the real one does.
                 Err(RecvError::Lagged(_) | RecvError::Closed) => return,
             };
-            if !self.tell(&change, &feed).await {
+            if change.version > told && !self.tell(&change, &feed).await {
                 return;
             }
         }
     }
 
+    /// What `sendInitialEvents` asks for, and the version of that; `None` when nobody listens any more.
+    async fn tell_all(&self, state: &State, feed: &mpsc::Sender<Piece>) -> Option<u64> {
+        let (version, objects) = state
+            .store
+            .list(&self.place.resource, self.place.namespace.as_deref());
+        for object in objects {
+            let change = Change {
+                version,
+                resource: self.place.resource.clone(),
+                kind: "ADDED",
+                object,
+            };
+            if !self.tell(&change, feed).await {
+                return None;
+            }
+        }
+        let end = json!({"type": "BOOKMARK", "object": {
+            "kind": self.place.kind, "apiVersion": "v1",
+            "metadata": {
+                "resourceVersion": version.to_string(),
+                "annotations": {"k8s.io/initial-events-end": "true"},
+            },
+        }});
+        send(&end, feed).await.then_some(version)
+    }
+
     /// False when nobody listens any more.
-    async fn tell(&self, change: &super::store::Change, feed: &mpsc::Sender<Piece>) -> bool {
+    async fn tell(&self, change: &Change, feed: &mpsc::Sender<Piece>) -> bool {
         let namespace = change.object["metadata"]["namespace"].as_str();
         let elsewhere =
             self.place.namespace.is_some() && self.place.namespace.as_deref() != namespace;
@@ -142,14 +175,14 @@ impl Watching {
         } else {
             change.object.clone()
         };
-        let line = format!("{}\n", json!({"type": change.kind, "object": object}));
-        feed.send(Piece {
-            bytes: Bytes::from(line),
-            taken: None,
-        })
-        .await
-        .is_ok()
+        send(&json!({"type": change.kind, "object": object}), feed).await
     }
+}
+
+/// False when nobody listens any more.
+async fn send(event: &Value, feed: &mpsc::Sender<Piece>) -> bool {
+    let bytes = Bytes::from(format!("{event}\n"));
+    feed.send(Piece { bytes, taken: None }).await.is_ok()
 }
 
 async fn create(call: Call, place: &Place) -> Reply {

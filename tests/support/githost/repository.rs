@@ -97,6 +97,15 @@ impl Repository {
             .map(drop)
     }
 
+    /// Makes branches of `commit`.
+    pub async fn branches(&self, commit: &str, names: impl Iterator<Item = String>) -> Result<()> {
+        let create = |name| format!("create refs/heads/{name} {commit}\n");
+        let stream: String = names.map(create).collect();
+        self.run(&["update-ref", "--stdin"], &stream)
+            .await
+            .map(drop)
+    }
+
     async fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
         let what = format!("git {}", arguments.join(" "));
         let mut child = git()

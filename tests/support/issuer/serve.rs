@@ -60,6 +60,11 @@ async fn answer(state: &State, request: &Parts) -> Response<Bytes> {
             let code = StatusCode::from_u16(code).unwrap();
             json_response(code, &json!({"message": "stand-in"}))
         }
+        Mode::Page(code) => {
+            let mut page = Response::new(Bytes::from_static(b"<html>no</html>"));
+            *page.status_mut() = StatusCode::from_u16(code).unwrap();
+            page
+        }
         Mode::Good => match handler {
             Some(handler) => handler(request),
             None => state.own_answer(path),

@@ -1,11 +1,15 @@
 //! Starts a tunnel: files, registration, server, agents, until all agents are connected.
 
+mod told;
+
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use self::told::Told;
 use super::files::{self, Programs};
 use super::{Account, Addresses, Program, Tunnel};
 use crate::cluster::Cluster;
@@ -23,6 +27,8 @@ pub struct Builder<'a> {
     do_not_wait: bool,
     relay: Option<&'a Relay>,
     logs: Option<PathBuf>,
+    agents_through: Vec<String>,
+    agents_ip: Option<IpAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -32,13 +38,6 @@ enum Upstream<'a> {
     Cluster(&'a Cluster),
     Kubeconfig(PathBuf),
     ServiceAccount(&'a Cluster, PathBuf),
-}
-
-/// How an agent is told of its API server.
-#[derive(Debug)]
-struct Told {
-    upstream: Value,
-    environment: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -91,6 +90,20 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Agents are started by this command, which becomes the agent: `nsenter` for one.
+    #[must_use]
+    pub fn agents_through(mut self, command: &[String]) -> Self {
+        command.clone_into(&mut self.agents_through);
+        self
+    }
+
+    /// The server awaits its agents at this address instead of the loopback.
+    #[must_use]
+    pub fn agents_ip(mut self, ip: IpAddr) -> Self {
+        self.agents_ip = Some(ip);
+        self
+    }
+
     /// Writes the programs' logs to this folder, where they outlive the test; those of an earlier run are removed.
     #[must_use]
     pub fn logs(mut self, folder: &Path) -> Self {
@@ -125,12 +138,14 @@ impl<'a> Builder<'a> {
         for (name, config) in &self.agents {
             files::replace(&files::config_file(&folder, name)?, config)?;
         }
-        files::server_yaml(&folder, [0; 3], &self.server_yaml)?;
+        let agents_ip = self.agents_ip.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into());
+        files::server_yaml(&folder, agents_ip, [0; 3], &self.server_yaml)?;
         let (server, addresses) = start_server(&programs, &folder, &logs).await?;
         let ports = [addresses.kubernetes_api, addresses.agents, addresses.ops];
         // For a server that is started again.
         files::server_yaml(
             &folder,
+            agents_ip,
             ports.map(|address| address.port()),
             &self.server_yaml,
         )?;
@@ -154,6 +169,7 @@ impl<'a> Builder<'a> {
         }
         if !self.agents.is_empty() {
             let told = self.tell_upstream(&tunnel.folder).await?;
+            let told = told.through(&self.agents_through);
             for (name, _) in &self.agents {
                 let id = self.ids.iter().find(|(of, _)| of == name);
                 tunnel
@@ -184,28 +200,6 @@ impl<'a> Builder<'a> {
                 Told::service_account(cluster, directory)
             }
         }
-    }
-}
-
-impl Told {
-    fn kubeconfig(file: &Path) -> Self {
-        Self {
-            upstream: json!({"kubeconfig": file}),
-            environment: Vec::new(),
-        }
-    }
-
-    fn service_account(cluster: &Cluster, directory: &Path) -> Result<Self> {
-        let url = cluster.api_url();
-        let address = url.trim_start_matches("https://").rsplit_once(':');
-        let (host, port) = address.context("an API server without a port")?;
-        Ok(Self {
-            upstream: json!({"service_account_dir": directory}),
-            environment: vec![
-                format!("KUBERNETES_SERVICE_HOST={host}"),
-                format!("KUBERNETES_SERVICE_PORT={port}"),
-            ],
-        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files that server and agent are started with, and the server's command line on these.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -32,9 +32,15 @@ impl Programs {
 }
 
 /// Writes the server's file: what all tests have, and over it what one test wants.
-pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Result<()> {
-    let [kubernetes_api, agents, ops] =
-        ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)).to_string());
+pub(super) fn server_yaml(
+    folder: &Folder,
+    agents_ip: IpAddr,
+    [kubernetes_api, agents, ops]: [u16; 3],
+    extra: &str,
+) -> Result<()> {
+    let [kubernetes_api, ops] =
+        [kubernetes_api, ops].map(|port| SocketAddr::from(([127, 0, 0, 1], port)).to_string());
+    let agents = SocketAddr::from((agents_ip, agents)).to_string();
     let mut file = json!({
         "state_dir": folder.path(STATE),
         "kubernetes_api": {"listen": kubernetes_api},
@@ -43,6 +49,9 @@ pub(super) fn server_yaml(folder: &Folder, ports: [u16; 3], extra: &str) -> Resu
         "log": {"format": "json"},
         "config_repositories": [{"directory": folder.path(REPOSITORIES)}],
     });
+    if !agents_ip.is_loopback() {
+        file["kubernetes_api"]["certificate_names"] = json!([agents_ip]);
+    }
     // Lists are replaced whole, so whoever says more of the repository names its directory.
     let directory = folder.path(REPOSITORIES).display().to_string();
     let extra = extra.replace("$REPOSITORIES", &directory);

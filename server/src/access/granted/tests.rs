@@ -117,12 +117,15 @@ fn both_means_both() {
     let denied = |id| both.decide(&job(), &agent(id), &in_).unwrap_err();
     assert!(matches!(denied(7), Denied::NotListed { .. }));
     assert!(matches!(denied(43), Denied::IdNotGiven { .. }));
+    // The agents that have these ids here are others, of which the job may know nothing.
+    assert!(denied(7).is_secret() && denied(43).is_secret());
     let elsewhere = Agent {
         project: "acme/other".parse().unwrap(),
         ..agent(42)
     };
     let denied = both.decide(&job(), &elsewhere, &in_).unwrap_err();
     assert!(matches!(denied, Denied::OtherConfigProject { .. }));
+    assert!(denied.is_secret());
 }
 
 #[test]

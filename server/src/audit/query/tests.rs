@@ -19,6 +19,19 @@ fn found(lines: &str, filter: &Filter) -> Vec<String> {
 }
 
 #[test]
+fn the_line_of_many_requests_is_read_again() {
+    let gap = r#""count":2,"since":"2026-11-23T21:45:37Z","until":"2026-11-23T21:45:38Z""#;
+    for client in [r#""client":"192.0.2.9","#, ""] {
+        let text =
+            format!(r#"{{"time":"2026-11-23T21:45:39Z","event":"client_refused",{client}{gap}}}"#);
+        let Some(Entry::Event(event)) = parse(text.as_bytes()) else {
+            panic!("{text}");
+        };
+        assert_eq!(serde_json::to_string(&event).unwrap(), text);
+    }
+}
+
+#[test]
 fn a_line_is_found_by_its_request() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.log");

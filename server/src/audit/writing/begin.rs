@@ -107,7 +107,17 @@ fn last(saved: Option<Saved>, tail: &Tail) -> (Head, After) {
     let found = tail.head.map(|head| (head, tail.stopped));
     let noted = saved.map(|saved| (saved.head, saved.stopped));
     let newest = match (found, noted) {
-        (Some(found), Some(noted)) if found.0.seq <= noted.0.seq => Some(noted),
+        (Some(found), Some(noted)) if found.0.seq <= noted.0.seq => {
+            if found.0.seq < noted.0.seq {
+                let (first, last) = (found.0.seq + 1, noted.0.seq);
+                tracing::error!(
+                    first,
+                    last,
+                    "audit lines that were written are gone from the end of the log"
+                );
+            }
+            Some(noted)
+        }
         (found, noted) => found.or(noted),
     };
     match newest {

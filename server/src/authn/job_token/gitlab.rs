@@ -119,11 +119,14 @@ impl Gitlab {
         let url = format!("{}/api/v4/{path}", self.url);
         match self.client.get(&url, Some((JOB_TOKEN, token))).await {
             Ok(answer) => Ok(answer.value),
+            // A firewall or a wrong route in front of GitLab says 403 and 404 too, and must end no job.
+            Err(client::Error::Status { status: 401, .. }) => Err(Failure::Refused),
             Err(client::Error::Status {
-                status: 401 | 403 | 404,
+                status: 403,
+                own_words: true,
                 ..
             }) => Err(Failure::Refused),
-            Err(client::Error::Status { url, status }) if status != 429 && status < 500 => {
+            Err(client::Error::Status { url, status, .. }) if status != 429 && status < 500 => {
                 Err(Failure::Wrong(format!("{url}: answered {status}")))
             }
             Err(error @ client::Error::Unreachable { .. }) => {

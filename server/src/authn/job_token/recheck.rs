@@ -1,6 +1,6 @@
 //! Asking again about the tokens of running requests, so that they end with their jobs.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -37,13 +37,11 @@ impl JobTokens {
 
     /// The tokens of running requests that GitLab was not asked about for `age`.
     fn due(&self, age: Duration) -> Vec<([u8; 32], Arc<Standing>)> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, who| who.strong_count() > 0);
-        let standing = |(key, who): (&[u8; 32], &Weak<Authenticated>)| {
-            let standing = who.upgrade()?.standing.clone()?;
+        let standing = |(key, who): ([u8; 32], Arc<Authenticated>)| {
+            let standing = who.standing.clone()?;
             let due = standing.check().is_ok() && !standing.is_younger(age);
-            due.then_some((*key, standing))
+            due.then_some((key, standing))
         };
-        used.iter().filter_map(standing).collect()
+        self.used.all().into_iter().filter_map(standing).collect()
     }
 }

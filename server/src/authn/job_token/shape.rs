@@ -5,11 +5,9 @@
 
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use crate::authn::signed;
+use crate::authn::{jwt, signed};
 
 const MARK: &str = "glcbt-";
 /// The longest prefix that an instance may set, with its hyphen.
@@ -44,14 +42,11 @@ pub(in crate::authn) fn is_job_token(token: &str) -> bool {
 /// What a job token that is a JWT claims; none for the other kind.
 pub(super) fn claimed(token: &str) -> Option<Claimed> {
     let (_, jwt) = token.split_once(MARK)?;
-    let mut parts = jwt.split('.');
-    let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
-    let json = |part| URL_SAFE_NO_PAD.decode(part).ok();
-    serde_json::from_slice::<serde_json::Map<_, _>>(&json(header)?).ok()?;
-    if signature.is_empty() {
+    let parts = jwt::parse(jwt).ok()?;
+    if parts.signature.is_empty() {
         return None;
     }
-    serde_json::from_slice(&json(payload)?).ok()
+    jwt::read(parts.claims)
 }
 
 impl Claimed {
@@ -66,6 +61,9 @@ const SKEW: u64 = 300;
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     fn jwt(payload: &str) -> String {

@@ -87,3 +87,35 @@ async fn a_revocation_counts_after_the_end_too() {
     authenticator.revoke(&parent.token, false).await.unwrap();
     assert_eq!(ended.still_valid(), Err(Error::Revoked));
 }
+
+#[tokio::test]
+async fn a_session_ends_with_the_word_of_its_issuer() {
+    let store = Store::in_memory().await.unwrap();
+    let configured = async |provider: serde_json::Value| {
+        let config = serde_json::from_value(serde_json::json!({"providers": [provider]})).unwrap();
+        Authenticator::new(config, store.clone()).await.unwrap()
+    };
+    let provider = |host: &str| {
+        serde_json::json!({"name": "ci", "type": "gitlab", "url": format!("https://{host}"),
+            "oidc": {"audiences": ["x"]}})
+    };
+    let before = configured(provider("gitlab.example.com")).await;
+    let parent = let_in(&before).await;
+    let parent = Authenticated {
+        identity: Arc::new(JobIdentity {
+            provider: "ci".to_owned(),
+            ..job()
+        }),
+        ..parent
+    };
+    let session = before.issue_session(&parent, AgentId(7), None).unwrap();
+    let same = configured(provider("gitlab.example.com")).await;
+    same.authenticate(&for_agent(7, &session)).await.unwrap();
+    let without = serde_json::json!({"name": "ci", "type": "gitlab",
+        "url": "https://gitlab.example.com", "job_tokens": {}});
+    for other in [provider("gitlab.example.org"), without] {
+        let after = configured(other).await;
+        let refused = after.authenticate(&for_agent(7, &session)).await;
+        assert_eq!(refused.unwrap_err(), Error::ProviderGone("ci".to_owned()));
+    }
+}

@@ -1,6 +1,7 @@
 //! `audit query`: the lines that fit, for people or as they are.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sources;
 use crate::audit::Line;
-use crate::audit::event::{Event, What};
+use crate::audit::event::{Event, Gap, What};
 use crate::audit::query::{Entry, Filter, Status, each};
+use crate::cli::output::{printable, word};
 use crate::config::Config;
 
 /// Arguments of `audit query`.
@@ -235,6 +237,7 @@ fn event(event: &Event) -> String {
             agent,
             token,
             project,
+            issued,
             uid,
             user,
         } => {
@@ -243,7 +246,9 @@ fn event(event: &Event) -> String {
                 token.as_deref(),
                 project.as_deref(),
             ];
-            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            let issued = issued.iter();
+            let issued = issued.flat_map(|issued| [issued.agent.name.as_str(), &issued.token]);
+            let parts: Vec<_> = parts.into_iter().flatten().chain(issued).collect();
             let user = user.as_deref().unwrap_or("somebody");
             format!("{command} {} by {user} (uid {uid})", parts.join(" "))
         }
@@ -259,24 +264,27 @@ fn event(event: &Event) -> String {
             unsaid,
             ..
         } => {
-            let others = match unsaid {
-                0 => String::new(),
-                others => format!("; and {others} others before"),
-            };
-            format!("an agent from {client} was refused: {message}{others}")
+            format!(
+                "an agent from {client} was refused: {message}{}",
+                others(*unsaid)
+            )
         }
+        What::ClientRefused { client, gap } => strangers(*client, gap),
     };
-    word_end(&text)
+    printable(&text)
 }
 
-/// A text that takes no other line, and moves no cursor.
-fn word_end(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(printable).collect()
+fn strangers(client: Option<IpAddr>, gap: &Gap) -> String {
+    let from = client.map_or_else(|| "other addresses".to_owned(), |client| client.to_string());
+    let Gap { count, since, .. } = gap;
+    format!(
+        "{count} requests from {from} were refused since {since:.0}, without lines of their own"
+    )
 }
 
-/// The same, and no other word.
-fn word(text: &str) -> String {
-    let solid = |c: char| if c.is_whitespace() { '_' } else { c };
-    word_end(text).chars().map(solid).collect()
+fn others(unsaid: u64) -> String {
+    match unsaid {
+        0 => String::new(),
+        others => format!("; and {others} others before"),
+    }
 }

@@ -4,11 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use super::sources;
 use crate::audit::verify::{Expected, MAX_FINDINGS, Report, verify};
-use crate::audit::{Head, Mac};
+use crate::audit::{Head, Mac, noted};
 use crate::cli::output;
 use crate::config::Config;
 
@@ -18,7 +19,8 @@ pub struct Args {
     /// Files to check, the oldest first; without any, those that the server writes
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// A line that must be there, as an earlier check printed its last one: finds an end that was cut off
+    /// A line that must be there, as an earlier check printed its last one: finds an end that was cut off. Default, where
+    /// no files are named: the last one that the server noted in its state directory
     #[arg(long, value_name = "NUMBER:HASH")]
     pub expect_last: Option<Head>,
     /// Holds the key of the chain; several while it changes. Default: `audit.chain_key_file`
@@ -36,9 +38,18 @@ pub(super) fn run(args: &Args, config: &Config, out: &mut impl Write) -> anyhow:
         &args.key_file
     };
     let keys = files.iter().map(|file| Mac::new(Some(file)));
+    let noted = || match args.files.as_slice() {
+        // Read before the log: what is noted has been written.
+        [] => noted(&config.state_dir),
+        // They may be older ones.
+        _ => Ok(None),
+    };
     let expected = Expected {
         keys: keys.collect::<Result<_, _>>()?,
-        line: args.expect_last,
+        line: match args.expect_last {
+            Some(line) => Some(line),
+            None => noted().context("the note of the last line, in state_dir")?,
+        },
     };
     let report = verify(sources(&args.files, config)?, &expected)?;
     if args.json {

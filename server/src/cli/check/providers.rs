@@ -3,20 +3,31 @@
 use std::io::{self, Write};
 
 use super::Report;
+use crate::authn::job_token;
 use crate::authn::oidc::{self, Inspection};
 use crate::config::Config;
 
 pub(super) async fn all<W: Write>(config: &Config, report: &mut Report<'_, W>) -> io::Result<()> {
     for provider in config.authn.providers.iter() {
         let what = format!("provider {}", provider.name);
+        let nothing = provider.oidc.is_none() && provider.job_tokens.is_none();
         match oidc::inspect(provider).await {
-            None => report.warn(&what, "it has no `oidc`: no ID token of it is accepted")?,
+            None if nothing => report.warn(
+                &what,
+                "it has neither `oidc` nor `job_tokens`: no job of it is known",
+            )?,
+            None => {}
             Some(Err(error)) => report.failed(&what, &error)?,
             Some(Ok(found)) => {
                 let Inspection { issuer, keys, .. } = &found;
                 report.ok(&what, format!("ID tokens of {issuer}, {keys} keys"))?;
                 clock(&what, &found, report)?;
             }
+        }
+        match job_token::inspect(provider).await {
+            None => {}
+            Some(Err(error)) => report.failed(&what, &error)?,
+            Some(Ok(url)) => report.ok(&what, format!("job tokens, by {url}"))?,
         }
     }
     Ok(())

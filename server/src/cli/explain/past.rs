@@ -55,8 +55,10 @@ impl Past {
         self.line.job.as_deref().cloned()
     }
 
-    pub(super) fn token(&self) -> Option<&str> {
-        self.line.token.as_deref()
+    /// The ids of its credential and of those that this was got with.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        let parents = self.line.parents.iter().map(String::as_str);
+        self.line.token.as_deref().into_iter().chain(parents)
     }
 
     /// What there is to say of a request that is of no known job.
@@ -101,7 +103,7 @@ impl Past {
             (Then::Denied { message }, Err(denied))
                 if !self.asked_to_be_another()
                     && message
-                        != Reject::denied(&now.explanation.agent, denied.clone()).to_string() =>
+                        != Reject::denied(&now.explanation.agent, denied.clone()).in_full() =>
             {
                 differences.push("it is denied for another reason now".to_owned());
             }

@@ -14,10 +14,11 @@ use crate::store::Store;
 
 /// The rules of all agents.
 #[derive(Debug)]
-pub(super) enum Sources {
-    /// One file for whatever agent is asked about.
-    File(Source),
-    InForce(Arc<Snapshot>),
+pub(super) struct Sources<'a> {
+    config: &'a Config,
+    in_force: Snapshot,
+    /// Stands for the file of whatever agent is asked about: its name and content.
+    given: Option<(String, String)>,
 }
 
 /// The rules of one agent.
@@ -32,40 +33,55 @@ pub(super) struct Source {
     given: bool,
 }
 
-impl Sources {
+impl<'a> Sources<'a> {
     pub(super) async fn open(
         file: Option<&Path>,
-        config: &Config,
+        config: &'a Config,
         store: &Store,
     ) -> anyhow::Result<Self> {
-        let Some(file) = file else {
-            let (directory, _changes) = app::follow::agents(store).await?;
-            let known = crate::cli::known(config, &directory)?;
-            return Ok(Self::InForce(Arc::new(known)));
+        let (directory, _changes) = app::follow::agents(store).await?;
+        let read = |file: &Path| {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
+            Ok::<_, anyhow::Error>((name, text))
         };
-        let name = file.display().to_string();
-        let provider = config.config_repositories.provider();
-        let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
-        Ok(Self::File(Source {
-            rules: Arc::new(Rules::parse(&text, &name)?.of_provider(provider)),
-            file: Some(name),
+        Ok(Self {
+            config,
+            in_force: crate::cli::known(config, &directory)?,
+            given: file.map(read).transpose()?,
+        })
+    }
+
+    /// # Errors
+    /// The server would refuse the file that was given.
+    pub(super) fn of(&self, agent: &Agent) -> anyhow::Result<Source> {
+        let Some((name, text)) = &self.given else {
+            return Ok(self.in_force(agent));
+        };
+        let repositories = &self.config.config_repositories;
+        let rules = self.in_force.try_out(repositories, agent, text, name);
+        Ok(Source {
+            rules: Arc::new(rules.map_err(anyhow::Error::msg)?),
+            file: Some(name.clone()),
             revision: None,
             problem: None,
             given: true,
-        }))
+        })
     }
 
-    pub(super) fn of(&self, agent: &Agent) -> Source {
-        let snapshot = match self {
-            Self::File(source) => return source.clone(),
-            Self::InForce(snapshot) => snapshot,
-        };
-        let found = snapshot.rules(&agent.project, &agent.name);
+    fn in_force(&self, agent: &Agent) -> Source {
+        let found = self.in_force.rules(&agent.project, &agent.name);
         Source {
-            rules: snapshot.in_force(agent),
+            rules: self.in_force.in_force(agent),
             file: found.map(|found| found.file.display().to_string()),
             revision: found.map(|found| found.revision.clone()),
-            problem: found.and_then(|found| found.problem.clone()),
+            problem: match found {
+                Some(found) => found.problem.clone(),
+                None => self
+                    .in_force
+                    .hidden(agent)
+                    .map(|unread| format!("{}: {}", unread.directory.display(), unread.problem)),
+            },
             given: false,
         }
     }

@@ -93,7 +93,10 @@ impl Subject {
     pub(super) fn refusals(&self, agent: &Agent) -> Vec<String> {
         let mut refusals = Vec::new();
         if self.revoked {
-            refusals.push("the credential of the request has been revoked since".to_owned());
+            refusals.push(
+                "the credential of the request, or one that it was got with, has been revoked since"
+                    .to_owned(),
+            );
         }
         let Some(Examined { who, problem }) = &self.credential else {
             return refusals;
@@ -162,12 +165,10 @@ async fn of_request(
 ) -> anyhow::Result<Subject> {
     let past = Past::find(id, &args.audit_file, config).await?;
     let job = past.job().with_context(|| past.without_job())?;
-    let revoked = match past.token() {
-        Some(token) => authenticator(config, store)
-            .await?
-            .is_revoked(&TokenId(token.to_owned())),
-        None => false,
-    };
+    let authenticator = authenticator(config, store).await?;
+    let mut tokens = past.tokens();
+    let revoked = tokens.any(|token| authenticator.is_revoked(&TokenId(token.to_owned())));
+    drop(tokens);
     Ok(Subject {
         job,
         credential: None,

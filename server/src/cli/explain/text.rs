@@ -10,6 +10,7 @@ use super::past::{Past, Then};
 use super::subject::Subject;
 use crate::access::{Considered, Explanation, Outcome, Permit, RuleRef};
 use crate::audit::Line;
+use crate::cli::output::{printable, word};
 use crate::identity::{JobIdentity, RefType};
 
 /// Everything there is to say of one agent.
@@ -75,22 +76,23 @@ fn head(subject: &Subject) -> String {
 
 /// `request <id> of <time>: list pods in namespace shop: 200`.
 fn asked(line: &Line) -> String {
-    let mut text = format!("request {} of {:.0}: ", line.request_id, line.time);
+    let id = word(&line.request_id);
+    let mut text = format!("request {id} of {:.0}: ", line.time);
     match &line.verb {
         Some(verb) if !line.resource.is_empty() => {
-            let _ = write!(text, "{verb} {}", line.resource);
+            let _ = write!(text, "{} {}", word(verb), word(&line.resource));
             for (before, part) in [
                 ("/", &line.subresource),
                 (" ", &line.name),
                 (" in namespace ", &line.namespace),
             ] {
                 if !part.is_empty() {
-                    let _ = write!(text, "{before}{part}");
+                    let _ = write!(text, "{before}{}", word(part));
                 }
             }
         }
         _ => {
-            let _ = write!(text, "{} {}", line.method, line.path);
+            let _ = write!(text, "{} {}", word(&line.method), word(&line.path));
         }
     }
     match line.status {
@@ -104,19 +106,17 @@ fn beside(past: &Past, report: &Report) -> String {
     let mut text = match past.then() {
         Then::Allowed { rule } => {
             let r#as = past.line.kubernetes.as_ref().map(|then| then.r#as.as_str());
-            format!(
-                "  then: allowed by {rule}, as {}\n",
-                r#as.unwrap_or("agent")
-            )
+            let (rule, whom) = (printable(rule), word(r#as.unwrap_or("agent")));
+            format!("  then: allowed by {rule}, as {whom}\n")
         }
-        Then::Denied { message } => format!("  then: denied: {message}\n"),
+        Then::Denied { message } => format!("  then: denied: {}\n", printable(message)),
         Then::Undecided => {
             let message = past
                 .line
                 .message
                 .as_deref()
                 .unwrap_or("no agent was asked for");
-            format!("  then: not decided: {message}\n")
+            format!("  then: not decided: {}\n", printable(message))
         }
     };
     if !matches!(past.then(), Then::Undecided) {
@@ -124,7 +124,7 @@ fn beside(past: &Past, report: &Report) -> String {
         let now = if differences.is_empty() {
             "the same".to_owned()
         } else {
-            differences.join("; ")
+            printable(&differences.join("; "))
         };
         let _ = writeln!(text, "  now: {now}");
     }
@@ -132,7 +132,7 @@ fn beside(past: &Past, report: &Report) -> String {
         Some(true) => writeln!(
             text,
             "  rules: changed since: revision {} then, {} now",
-            revision(past.line.revision.as_deref()),
+            word(revision(past.line.revision.as_deref())),
             revision(report.source.revision.as_deref())
         ),
         Some(false) => writeln!(text, "  rules: the same file as then"),
@@ -255,14 +255,15 @@ fn line(Considered { rule, outcome }: &Considered) -> String {
 
 /// `acme/shop of gitlab, job 4711, ref main (branch, protected), environment production, user ann`.
 fn job(job: &JobIdentity) -> String {
-    let mut parts = vec![format!("{} of {}", job.project.path, job.provider)];
+    let provider = printable(&job.provider);
+    let mut parts = vec![format!("{} of {provider}", job.project.path)];
     let mut part = |what: &str, value: Option<&str>, more: Vec<&str>| {
         if let Some(value) = value {
             let more = match more.as_slice() {
                 [] => String::new(),
                 more => format!(" ({})", more.join(", ")),
             };
-            parts.push(format!("{what} {value}{more}"));
+            parts.push(printable(&format!("{what} {value}{more}")));
         }
     };
     let protected = |protected| match protected {

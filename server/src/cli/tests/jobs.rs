@@ -20,6 +20,16 @@ async fn kubeconfig(
     line: &str,
     token: &str,
 ) -> anyhow::Result<String> {
+    noted_kubeconfig(store, authenticator, line, token, &mut Vec::new()).await
+}
+
+async fn noted_kubeconfig(
+    store: &Store,
+    authenticator: &Authenticator,
+    line: &str,
+    token: &str,
+    acts: &mut Vec<Act>,
+) -> anyhow::Result<String> {
     #[derive(clap::Parser)]
     #[command(no_binary_name = true)]
     struct Line {
@@ -44,6 +54,7 @@ async fn kubeconfig(
         authenticator,
         &cluster,
         allowed,
+        acts,
         &mut stdin,
         &mut out,
     )
@@ -124,11 +135,9 @@ async fn a_kubeconfig_works_and_only_at_its_agent() {
         .await
         .unwrap();
     let line = "--token-file - --context acme/infra:prod --lifetime 2h --json";
-    let document = read(
-        &kubeconfig(&store, &authenticator, line, &token)
-            .await
-            .unwrap(),
-    );
+    let mut acts = Vec::new();
+    let made = noted_kubeconfig(&store, &authenticator, line, &token, &mut acts).await;
+    let document = read(&made.unwrap());
     assert_eq!(document["current-context"], "acme/infra:prod");
     assert_eq!(document["contexts"][0]["context"]["namespace"], "shop");
 
@@ -143,6 +152,12 @@ async fn a_kubeconfig_works_and_only_at_its_agent() {
     assert_eq!(
         (job.identity.project.path.as_str(), job.bound_agent),
         ("acme/shop", Some(AgentId(1)))
+    );
+    let issued: Vec<_> = acts.iter().flat_map(|act| &act.issued).collect();
+    assert_eq!(issued.len(), 1);
+    assert_eq!(
+        (issued[0].agent.name.as_str(), issued[0].token.as_str()),
+        ("acme/infra:prod", job.token.as_str())
     );
 }
 

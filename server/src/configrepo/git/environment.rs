@@ -24,6 +24,8 @@ const PROXIES: &[&str] = &[
 const SETTINGS: &[(&str, &str)] = &[
     ("advice.detachedHead", "false"),
     ("core.askPass", ""),
+    // Above it content is not held in memory: packs hide how large what they hold is.
+    ("core.bigFileThreshold", "256k"),
     ("core.fsmonitor", "false"),
     ("core.hooksPath", "/dev/null"),
     ("credential.helper", ""),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -49,6 +49,8 @@ pub(super) enum Printed {
     Begin(Vec<u8>),
 }
 
+/// Bytes of a file that git writes, a pack above all.
+const MAX_WRITTEN: u64 = 512 * 1024 * 1024;
 /// Bytes of git's complaints that are looked at.
 const MAX_COMPLAINT: u64 = 16 * 1024;
 
@@ -123,7 +125,16 @@ impl Git {
             .process_group(0)
             .kill_on_drop(true);
         let child = command.spawn().map_err(Error::Start)?;
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let limit = Rlimit {
+            current: Some(MAX_WRITTEN),
+            maximum: Some(MAX_WRITTEN),
+        };
+        if pid.is_some() {
+            // An error says that it has ended. What it starts inherits this.
+            let _ = prlimit(pid, Resource::Fsize, limit);
+        }
+        let group = Group(pid);
         Ok((child, group))
     }
 }

@@ -8,7 +8,7 @@ use ci_tunnel::config::value::SecretError;
 
 use super::clone::{self, Content};
 use super::environment;
-use super::program::Git;
+use super::program::{self, Git};
 use super::remote::Remote;
 use super::state::{Known, State, too_large};
 use super::tree::{self, Found};
@@ -110,9 +110,12 @@ impl Project {
         clone::open(&git).await?;
         // To ask first is worth it only where the answer is no.
         if !likely && self.is_known(names) {
-            let head = clone::head(&git, self.remote.branch.as_deref()).await?;
-            if self.state.knows(&head, names) {
-                return Ok(News::None);
+            match clone::head(&git, self.remote.branch.as_deref()).await {
+                Ok(head) if self.state.knows(&head, names) => return Ok(News::None),
+                // Whoever may push branches can make many that end like the one that is asked for. A fetch names it
+                // exactly.
+                Ok(_) | Err(clone::Error::Git(program::Error::TooMuch { .. })) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let (commit, agents) = match self.read(&git, names).await {
@@ -161,6 +164,7 @@ impl Project {
         let commit = clone::fetch(git, branch, self.filtered).await?;
         let files = tree::files(git, &commit, names).await?;
         let mut agents = BTreeMap::new();
+        let mut oversized = false;
         for (name, found) in names.iter().zip(files) {
             let mut known = self.state.agents.get(name).cloned().unwrap_or_default();
             let label = label(&self.url(), name);
@@ -173,7 +177,10 @@ impl Project {
                         known.refuse(blob, format!("{label}: {path} is a link or not a file"));
                     }
                     Found::File { blob } => match clone::content(git, &blob).await? {
-                        Content::TooLarge(size) => known.refuse(blob, too_large(&label, size)),
+                        Content::TooLarge(size) => {
+                            oversized = true;
+                            known.refuse(blob, too_large(&label, size));
+                        }
                         Content::Text(content) => {
                             known.read(blob, &commit, self.parsed(content, &label).await);
                         }
@@ -182,6 +189,10 @@ impl Project {
                 announce(&known, &label, &commit);
             }
             agents.insert(name.clone(), known);
+        }
+        if oversized {
+            // Its size is known only once it is here.
+            let _ = clone::discard(git.directory()).await;
         }
         Ok((commit, agents))
     }

@@ -110,11 +110,20 @@ impl Remote {
         if !self.url.has_project() {
             return self.projects.contains(project);
         }
-        let within = |group: &ProjectPath| {
-            project == group || project.ancestors().any(|ancestor| ancestor == *group)
-        };
-        self.projects.is_empty() || self.projects.iter().any(within)
+        let mut groups = self.projects.iter();
+        self.projects.is_empty() || groups.any(|group| is_within(project, group))
     }
+
+    /// Whether there may be a project whose repository is looked for at both.
+    pub(in crate::configrepo) fn overlaps(&self, other: &Self) -> bool {
+        let within = |one: &Self, other: &Self| one.projects.iter().any(|path| other.covers(path));
+        let all = |one: &Self| one.url.has_project() && one.projects.is_empty();
+        all(self) || all(other) || within(self, other) || within(other, self)
+    }
+}
+
+fn is_within(project: &ProjectPath, group: &ProjectPath) -> bool {
+    project == group || project.ancestors().any(|ancestor| ancestor == *group)
 }
 
 impl TryFrom<Written> for Remote {

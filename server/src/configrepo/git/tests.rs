@@ -39,6 +39,26 @@ fn covers_projects_and_what_is_below_groups() {
 }
 
 #[test]
+fn two_remotes_may_have_one_project_or_can_not() {
+    let all = "url: 'https://h/{project}.git'";
+    let some = "{url: 'https://h/{project}.git', projects: [acme, other/infra]}";
+    let below = "{url: 'https://h/{project}.git', projects: [acme/infra/deep]}";
+    let one = "{url: 'https://h/config.git', projects: [other/infra]}";
+    let elsewhere = "{url: 'https://h/{project}.git', projects: [acme-evil, other/infra-2]}";
+    for (left, right, overlap) in [
+        (all, elsewhere, true),
+        (some, below, true),
+        (some, one, true),
+        (some, elsewhere, false),
+        (below, one, false),
+    ] {
+        let (left, right) = (remote(left).unwrap(), remote(right).unwrap());
+        assert_eq!(left.overlaps(&right), overlap);
+        assert_eq!(right.overlaps(&left), overlap);
+    }
+}
+
+#[test]
 fn values_that_do_not_fit_together_are_refused() {
     for (yaml, says) in [
         (

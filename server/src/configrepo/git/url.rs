@@ -119,8 +119,8 @@ impl TryFrom<String> for Template {
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
         Some((v6, port)) => {
-            return v6.parse::<std::net::Ipv6Addr>().is_ok()
-                && (port.is_empty() || is_port(&port[1..]));
+            let is_rest = |rest: &str| rest.strip_prefix(':').is_some_and(is_port);
+            return v6.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_rest(port));
         }
         None => host
             .split_once(':')
@@ -217,6 +217,8 @@ mod tests {
             "git@-h:{project}",
             "git@h:-x/{project}",
             "https://[::1/{project}",
+            "https://[::1]8443/{project}",
+            "https://[::1]é8/{project}",
             "https://{project}/x",
         ] {
             assert!(matches!(parse(text), Err(Error::Shape(_))), "{text}");

@@ -151,3 +151,21 @@ fn what_is_signed_and_no_json_is_told() {
         Err(Error::Unsigned)
     );
 }
+
+#[test]
+fn a_secret_has_no_key_that_can_be_guessed() {
+    let check = |secret: &str| check(&Secret::new(secret).unwrap());
+    for weak in ["whsec_", "whsec_AAAAAAAAAAAAAAAA", "fifteen letters"] {
+        assert_eq!(check(weak), Err(Weak), "{weak}");
+    }
+    for good in ["sixteen letters.", "whsec_AAAAAAAAAAAAAAAAAAAAAA=="] {
+        assert_eq!(check(good), Ok(()), "{good}");
+    }
+}
+
+#[test]
+fn a_token_alone_needs_no_body() {
+    let (webhooks, _) = webhooks(&["old", "new"], None);
+    assert!(webhooks.knows(&token("new")));
+    assert!(!webhooks.knows(&token("newer")) && !webhooks.knows(&Proof::default()));
+}

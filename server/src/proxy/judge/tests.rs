@@ -253,7 +253,7 @@ async fn a_session_that_ends_takes_only_what_it_carries() {
     let rig = Rig::new().await;
     let guards = [1, 1, 1, 2].map(|agent| rig.run(agent, rig.who.clone()));
     for (guard, session) in guards.iter().zip([10, 11, 10, 12]).skip(1) {
-        guard.request().carried_by(session);
+        guard.request().carried_by(session, 0);
     }
     let why = Why {
         label: live::AGENT_TOKEN,

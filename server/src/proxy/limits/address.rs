@@ -1,14 +1,17 @@
-//! What one address may do before it has shown a good credential: connections, and credentials that are rejected.
+//! What one address may do before it has shown a good credential: connections, requests that are refused, and lines
+//! about them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::config::AddressLimit;
 use super::{Bound, Kind, Over};
+use crate::audit::event::Gap;
 use crate::metrics::{LimitLabels, Metrics};
 
 /// Clones share the counts.
@@ -33,9 +36,13 @@ struct State {
 struct Entry {
     /// Without a good credential, now.
     connections: u32,
-    /// Credentials that were rejected since `since`.
+    /// Requests that were rejected since `since`.
     rejected: u32,
+    /// Those that were refused for no fault of theirs.
+    unlucky: u32,
     since: Instant,
+    /// Requests that were refused and have no lines.
+    unsaid: Option<Gap>,
 }
 
 /// The place of a connection that has not shown a good credential, free again when dropped.
@@ -45,7 +52,7 @@ pub struct Place {
     address: IpAddr,
 }
 
-/// Rejected credentials are counted for so long, then from zero again.
+/// Refusals are counted for so long, then from zero again.
 const WINDOW: Duration = Duration::from_secs(1);
 
 impl Addresses {
@@ -81,7 +88,7 @@ impl Addresses {
         })
     }
 
-    /// Whether a credential from this address may be looked at.
+    /// Whether a request from this address may be looked at.
     ///
     /// # Errors
     /// Too many from there were rejected just now.
@@ -105,17 +112,43 @@ impl Addresses {
         })
     }
 
-    /// A credential from this address was rejected.
+    /// A request from this address was rejected.
     pub fn rejected(&self, address: IpAddr) {
         let mut state = self.state();
-        let entry = state
-            .known
-            .entry(network(address))
-            .or_insert_with(Entry::new);
-        if entry.since.elapsed() >= WINDOW {
-            (entry.since, entry.rejected) = (Instant::now(), 0);
-        }
-        entry.rejected = entry.rejected.saturating_add(1);
+        let rejected = &mut state.now(address).rejected;
+        *rejected = rejected.saturating_add(1);
+    }
+
+    /// A request from this address was refused for no fault of its own. False: it was one of so many that it has no line.
+    pub fn unlucky(&self, address: IpAddr) -> bool {
+        let mut state = self.state();
+        let limit = state.limit.rejected_per_second;
+        let unlucky = &mut state.now(address).unlucky;
+        *unlucky = unlucky.saturating_add(1);
+        limit == 0 || *unlucky <= limit
+    }
+
+    /// A request from this address was refused, and has no line.
+    pub fn unsaid(&self, address: IpAddr) {
+        let mut state = self.state();
+        let entry = state.known.entry(network(address));
+        let entry = entry.or_insert_with(Entry::new);
+        Gap::add(&mut entry.unsaid, Timestamp::now());
+    }
+
+    /// What was refused without lines, by address, where it began that long ago; the most first.
+    pub fn take_unsaid(&self, ago: SignedDuration) -> Vec<(IpAddr, Gap)> {
+        let before = Timestamp::now() - ago;
+        let mut state = self.state();
+        let entries = state.known.iter_mut();
+        let taken = entries.filter_map(|(address, entry)| {
+            let unsaid = entry.unsaid.take_if(|unsaid| unsaid.since <= before)?;
+            Some((*address, unsaid))
+        });
+        let mut taken: Vec<_> = taken.collect();
+        drop(state);
+        taken.sort_by_key(|(_, unsaid)| std::cmp::Reverse(unsaid.count));
+        taken
     }
 
     pub(super) fn change(&self, limit: AddressLimit) {
@@ -151,17 +184,33 @@ impl Addresses {
     }
 }
 
+impl State {
+    /// The counts of the window that this moment is in.
+    fn now(&mut self, address: IpAddr) -> &mut Entry {
+        let entry = self.known.entry(network(address));
+        let entry = entry.or_insert_with(Entry::new);
+        if entry.since.elapsed() >= WINDOW {
+            (entry.since, entry.rejected, entry.unlucky) = (Instant::now(), 0, 0);
+        }
+        entry
+    }
+}
+
 impl Entry {
     fn new() -> Self {
         Self {
             connections: 0,
             rejected: 0,
+            unlucky: 0,
             since: Instant::now(),
+            unsaid: None,
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.connections == 0 && (self.rejected == 0 || self.since.elapsed() >= WINDOW)
+        let counts = self.rejected > 0 || self.unlucky > 0;
+        let counted = counts && self.since.elapsed() < WINDOW;
+        self.connections == 0 && self.unsaid.is_none() && !counted
     }
 }
 
@@ -178,7 +227,7 @@ impl Drop for Place {
 }
 
 /// Whoever has an IPv6 address has a whole network of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(in crate::proxy) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

@@ -36,8 +36,8 @@ pub struct AddressLimit {
     /// Connections at a time that have not shown a good credential. Default 1000: a whole fleet of runners may come
     /// from one address.
     pub connections: u32,
-    /// Credentials that are rejected in a second; then connections without a good one are refused until it is over.
-    /// Default 100.
+    /// Requests that are rejected in a second before a good credential was shown; then requests on connections without one
+    /// are not looked at until it is over. Default 100.
     pub rejected_per_second: u32,
 }
 

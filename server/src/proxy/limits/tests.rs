@@ -5,11 +5,14 @@ mod bytes;
 use std::sync::Arc;
 
 use ci_tunnel::config::value::ByteSize;
+use jiff::SignedDuration;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::authn::TokenId;
 use crate::authn::tests::some_job;
 use crate::identity::JobIdentity;
+use crate::proxy::client::Client;
 
 const FREE: Limit = Limit {
     requests_per_second: 0,
@@ -222,4 +225,68 @@ async fn an_address_has_so_many_strangers_and_so_many_rejections() {
     addresses.check(address("2001:db8::9")).unwrap();
     limits.sweep();
     assert_eq!(addresses.remembered(), 2, "those with connections");
+    assert!(addresses.take_unsaid(SignedDuration::ZERO).is_empty());
+}
+
+#[tokio::test]
+async fn what_strangers_are_refused_is_said_a_few_times_and_then_counted() {
+    let limits = limits(&Config {
+        address: config::AddressLimit {
+            connections: 0,
+            rejected_per_second: 2,
+        },
+        ..config()
+    });
+    let address: std::net::SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let client = Client::new(address, &limits.addresses).unwrap();
+    // GitLab is away: not the fault of anybody here, so that nobody is slowed for it.
+    let said: Vec<_> = (0..5).map(|_| client.refused(false)).collect();
+    assert_eq!(said, [true, true, false, false, false]);
+    client.may_ask().unwrap();
+    assert!(client.refused(true) && client.refused(true));
+    client.may_ask().unwrap_err();
+    client.unheard();
+    let longer = SignedDuration::from_hours(1);
+    assert!(limits.addresses.take_unsaid(longer).is_empty());
+    drop(client);
+    limits.sweep();
+    let unsaid = limits.addresses.take_unsaid(SignedDuration::ZERO);
+    let counts: Vec<_> = unsaid
+        .iter()
+        .map(|(from, gap)| (*from, gap.count))
+        .collect();
+    assert_eq!(counts, [(address.ip(), 4)]);
+
+    let known = Client::new(address, &limits.addresses).unwrap();
+    known.authenticated();
+    assert!((0..9).all(|_| known.refused(true) && known.may_ask().is_ok()));
+}
+
+#[tokio::test]
+async fn a_job_without_an_id_is_one_job_whatever_sessions_it_gets() {
+    let job = jobs(&[("acme/shop", "1")]).await.remove(0);
+    let identity = JobIdentity {
+        job_id: None,
+        ..JobIdentity::clone(&job.identity)
+    };
+    let job = with(&job, identity);
+    let session = |number: u64| {
+        let mut session = job.clone();
+        session.token = TokenId(format!("session-{number}"));
+        session.parents = vec![TokenId("key:1".to_owned()), job.token.clone()];
+        session.bound_agent = Some(AgentId(number));
+        session
+    };
+    let limits = limits(&Config {
+        job: at_a_time(2),
+        ..config()
+    });
+    let _first = limits.admit(&job, None).unwrap();
+    let _second = limits.admit(&session(1), None).unwrap();
+    assert_eq!(limits.admit(&session(2), None).unwrap_err().kind, Kind::Job);
+    // An ID token has its key for a parent, which many jobs share.
+    let mut other = job.clone();
+    other.token = TokenId("other".to_owned());
+    other.parents = vec![TokenId("key:1".to_owned())];
+    let _third = limits.admit(&other, None).unwrap();
 }

@@ -74,6 +74,21 @@ async fn a_past_request_is_explained_then_and_now() {
         "{message}"
     );
 
+    // Got with a credential that was revoked since.
+    let session = json!({"parents": ["key:1", "feed0001"]});
+    place.write("state/audit.log", &(log + &line("aa05", &session)));
+    let good = explain(&place, &["--request=aa05"]).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    place
+        .ok(&["job-token", "revoke", "feed0001", "--unlisted"])
+        .await;
+    let revoked = explain(&place, &["--request=aa05"]).await;
+    assert_eq!(revoked.code, Some(1), "{revoked:?}");
+    assert!(
+        revoked.stdout.contains("has been revoked since"),
+        "{revoked:?}"
+    );
+
     place.write(PROD, "ci_access: {}\n");
     let cut = parsed(&explain(&place, &["--request=aa01", "--format=json"]).await);
     let request = &cut["request"];

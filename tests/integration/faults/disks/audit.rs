@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::Private;
 
-const YAML: &str =
-    "audit: { output: { file: disk/audit.log }, queue: 64KiB, on_failure: FAILURE }\n";
+/// Each request has a line, though strangers send them.
+const YAML: &str = "audit: { output: { file: disk/audit.log }, queue: 64KiB, on_failure: FAILURE }
+limits: { address: { rejected_per_second: 0 } }
+";
 /// Enough to fill the queue several times.
 const REQUESTS: usize = 800;
 

@@ -38,7 +38,7 @@ enum Origin {
     Fork {
         runs_in: String,
     },
-    /// A merge request's pipeline on a GitLab before 18.4.
+    /// A merge request's pipeline on a GitLab before 18.4, or the child of one that may be.
     Unknown,
 }
 
@@ -64,7 +64,8 @@ fn origin(claims: &Claims<'_>, project: &Project) -> Result<Origin, Error> {
     let told = path.is_some() || id.is_some();
     let source = claims.named("pipeline_source").text()?;
     Ok(match source {
-        Some("merge_request_event") | None if !told => Origin::Unknown,
+        // The child of a merge request's pipeline is of the same code.
+        Some("merge_request_event" | "parent_pipeline") | None if !told => Origin::Unknown,
         _ => Origin::Own,
     })
 }

@@ -84,3 +84,21 @@ fn a_job_is_told_by_what_is_known_of_it() {
          started by push, user ann"
     );
 }
+
+#[test]
+fn what_a_stranger_sent_moves_no_cursor() {
+    let evil = "a\u{1b}[2Jb\nc";
+    let line = |more: &str| {
+        let text = format!(
+            r#"{{"time":"2026-11-23T21:45:37Z","request_id":"1","bytes_up":0,"bytes_down":0,"duration_ms":0,
+            "end":"complete","method":{evil},"path":{evil},"verb":{evil},"namespace":{evil},"name":{evil}{more}}}"#,
+            evil = serde_json::to_string(evil).unwrap()
+        );
+        serde_json::from_str::<Line>(&text).unwrap()
+    };
+    for more in ["", r#","resource":"pods","subresource":"log\u0007""#] {
+        let text = asked(&line(more));
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!(text.contains("a\u{fffd}[2Jb"), "{text:?}");
+    }
+}

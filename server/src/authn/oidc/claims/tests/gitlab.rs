@@ -217,10 +217,17 @@ fn older_gitlabs_do_not_tell_who_runs_the_job() {
     let old = without(&without(&claims(), "job_project_path"), "job_project_id");
     let job = read(&gitlab("deny"), &old).unwrap();
     assert_eq!(job.ref_protected, Some(true));
-    let merge_request = with(&old, "pipeline_source", "merge_request_event");
-    for claims in [merge_request, without(&old, "pipeline_source")] {
+    let source = |source: &str| with(&old, "pipeline_source", source);
+    for claims in [
+        source("merge_request_event"),
+        source("parent_pipeline"),
+        without(&old, "pipeline_source"),
+    ] {
         let job = read(&gitlab("deny"), &claims).unwrap();
         assert_eq!(job.ref_protected, None);
         assert_eq!(job.environment.unwrap().protected, None);
     }
+    let told = with(&claims(), "pipeline_source", "parent_pipeline");
+    let job = read(&gitlab("deny"), &told).unwrap();
+    assert_eq!(job.ref_protected, Some(true));
 }
