@@ -53,9 +53,11 @@ impl Proxy {
             agent: &agent,
             rules: &rules,
         };
+        let is_asked = asked.is_some();
         let decided = match client.decided(&question) {
-            Some(decided) => decided,
-            None => {
+            // Who asks to be somebody may be refused, and that line names the agent.
+            Some(decided) if !is_asked => decided,
+            _ => {
                 record.agent(&agent, rules.revision(&agent));
                 let decided = question.decide();
                 let decided = decided.map_err(|denied| Reject::denied(&agent, denied))?;
@@ -63,7 +65,6 @@ impl Proxy {
                 decided
             }
         };
-        let is_asked = asked.is_some();
         let identity = effective_identity(decided.permit(), asked)?;
         if is_asked {
             record.known(&Arc::new(question.known(decided.permit(), &identity)));
