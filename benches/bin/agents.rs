@@ -215,7 +215,7 @@ impl Fleet {
         let shared = Shared {
             upstream: Arc::clone(&self.upstream),
             metrics: Arc::clone(&self.metrics),
-            token: SecretSource::Text(Secret::new(token)?),
+            token: SecretSource::Text(Secret::new(&token)?),
             instance: self.running.len() as u64,
             pod: None,
             health: watch::Sender::new(Health {
