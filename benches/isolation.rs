@@ -16,7 +16,7 @@ use crate::stalled;
 use crate::usage::Memory;
 
 /// For another reader to get the head of its answer, before it stops.
-const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(3);
 /// For the probes to connect and to end; each of their requests has a shorter deadline of its own.
 const PROBE: Duration = Duration::from_secs(20);
 

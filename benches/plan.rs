@@ -42,7 +42,7 @@ impl Plan {
     pub fn times(&self) -> Times {
         Times {
             warm_up: Duration::from_millis(self.pick(200, 500)),
-            measure: Duration::from_millis(self.pick(1000, 3000)),
+            measure: Duration::from_millis(self.pick(800, 3000)),
         }
     }
 

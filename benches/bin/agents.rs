@@ -91,7 +91,7 @@ async fn main() -> Result<()> {
     let each = (pid.memory()?.now.saturating_sub(before)) as f64 / 1024.0 / count as f64;
     result(&format!("agents_{count}_server_rss_each"), each, "KiB");
     idle(count, pid).await?;
-    restart(&arguments, &tunnel, &mut fleet).await
+    restart(&arguments, &tunnel, &fleet).await
 }
 
 async fn idle(count: usize, pid: Pid) -> Result<()> {
@@ -106,7 +106,7 @@ async fn idle(count: usize, pid: Pid) -> Result<()> {
     Ok(())
 }
 
-async fn restart(arguments: &Arguments, tunnel: &Tunnel, fleet: &mut Fleet) -> Result<()> {
+async fn restart(arguments: &Arguments, tunnel: &Tunnel, fleet: &Fleet) -> Result<()> {
     let count = arguments.count;
     let job = Job::begin(tunnel).await?;
     tunnel.server().kill();
@@ -247,7 +247,7 @@ impl Fleet {
     }
 
     /// From now on they are waited for anew.
-    fn forget(&mut self) {
+    fn forget(&self) {
         self.come.round.fetch_add(1, Ordering::Relaxed);
         self.come.times.lock().expect("no panic").clear();
     }

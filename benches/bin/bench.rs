@@ -57,11 +57,12 @@ async fn main() -> Result<()> {
     let peers = describe(&plan);
     println!("{:#}", serde_json::to_value(&peers)?);
     let mut report = Report::default();
-    tokio::select! {
-        measured = measure(&arguments.workloads, &plan, &mut report) => measured?,
+    // What was measured before an error is told all the same.
+    let outcome = tokio::select! {
+        measured = measure(&arguments.workloads, &plan, &mut report) => measured,
         // An error instead of an end: so all that was started ends, too.
-        signal = stopped() => bail!("stopped by {}", signal?),
-    }
+        signal = stopped() => signal.and_then(|signal| bail!("stopped by {signal}")),
+    };
     report.print();
     let (load, took) = (environment::load(), begin.elapsed().as_secs());
     println!("took {took} s; load average at the end: {load}");
@@ -75,6 +76,7 @@ async fn main() -> Result<()> {
         lost,
     };
     println!("written: {}", write(&run)?.display());
+    outcome?;
     let failures = run.lost.iter().filter(|lost| lost.is_failure()).count();
     ensure!(
         failures == 0,
