@@ -79,10 +79,12 @@ pub async fn start(config: Config, level: LogLevel) -> anyhow::Result<Agent> {
     };
     let follow = follow(readiness.condition("API server"), health.clone());
     let probe = health::probe(Arc::clone(&upstream), Arc::clone(&metrics), findings);
-    let probe = tokio::spawn(async move {
-        tokio::join!(probe, follow);
-    });
     let shared = Arc::new(shared(&config, upstream, metrics, health, budget, level));
+    let aside = shared.set_aside.subscribe();
+    let follow_server = follow_server(readiness.condition("data path"), aside);
+    let probe = tokio::spawn(async move {
+        tokio::join!(probe, follow, follow_server);
+    });
     let connected = readiness.condition("server");
     let connection = tokio::spawn(connection(
         server,
@@ -197,6 +199,8 @@ fn shared(
             drain_timeout: config.drain_timeout,
             response_deadline: config.upstream.response_timeout,
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
         budget,
         set_log_level: Box::new(set_log_level(level)),
     }
@@ -260,6 +264,19 @@ async fn follow(condition: Condition, mut health: watch::Receiver<Health>) {
             }
         }
         if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The server tells when requests that it sends here get stuck, whatever this end sees of that.
+async fn follow_server(condition: Condition, mut aside: watch::Receiver<Option<String>>) {
+    loop {
+        match aside.borrow_and_update().as_deref() {
+            None => condition.met(),
+            Some(why) => condition.unmet(why),
+        }
+        if aside.changed().await.is_err() {
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 mod dial;
 mod error;
+mod pause;
 mod proxy;
 mod quic;
 mod race;
@@ -9,34 +10,22 @@ mod server;
 mod tcp;
 mod why;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_tunnel::protocol::code::Code;
-use ci_tunnel::runtime::backoff::{Backoff, Delays};
 use ci_tunnel::runtime::drain::Notice;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use dial::Dialer;
 pub use dial::{Probed, probe};
+use pause::Pauses;
 pub use proxy::{Error as ProxyError, Proxies};
 pub use server::{Choice, Server};
 
-use crate::session::{self, End, Handover, Session, Shared};
-
-/// Delays between failed attempts.
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(15);
-/// A session that lived for so long says that the next attempt need not wait.
-const STEADY: Duration = Duration::from_secs(10);
-/// What waits for a person (a new token) is tried again no sooner than this.
-const SLOW: Duration = Duration::from_secs(30);
-/// A server whose machine answers for it is back soon, and asking costs it nothing.
-const RESTART: Duration = Duration::from_secs(1);
-/// Agents that lost the same server do not all come back in the same moment.
-const SPREAD: Duration = Duration::from_millis(100);
+use crate::session::{End, Handover, Session, Shared};
 
 /// Why the loop gave up.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +49,7 @@ pub async fn run(
         connected: Box::new(connected),
         dialer: Dialer::new(server),
         shared,
-        backoff: backoff(),
+        pauses: Pauses::new(),
         watchdog,
         proof: Instant::now(),
         rebuilt: false,
@@ -80,7 +69,7 @@ struct Life {
     connected: Box<dyn Fn(bool) + Send>,
     dialer: Dialer,
     shared: Arc<Shared>,
-    backoff: Delays,
+    pauses: Pauses,
     watchdog: Duration,
     /// When the server last showed that it lives.
     proof: Instant,
@@ -92,14 +81,15 @@ struct Life {
 impl Life {
     async fn keep(&mut self, drain: &Notice) -> Result<(), Error> {
         let mut next = None;
+        let mut leaving = None;
         loop {
             let session = match next.take() {
                 Some(session) => session,
-                None => self.connect().await?,
+                None => self.connect(leaving.take()).await?,
             };
             (self.connected)(true);
             let since = Instant::now();
-            let transport = session.transport();
+            let (transport, address) = (session.transport(), session.server_address());
             let served = self.serve(session, drain).await;
             self.proof = Instant::now();
             self.rebuilt = false;
@@ -108,16 +98,17 @@ impl Life {
                     next = Some(*session);
                     continue;
                 }
-                Served::Left => None,
+                Served::Left => {
+                    leaving = Some(address);
+                    None
+                }
                 Served::Ended(end) => {
                     self.dialer.lost(transport, since.elapsed());
                     Some(end)
                 }
             };
-            if since.elapsed() >= STEADY {
-                self.backoff.reset();
-            }
-            let delay = self.after(end.as_ref(), since.elapsed());
+            let pace = self.shared.pace.get();
+            let delay = self.pauses.ended(end.as_ref(), since.elapsed(), pace);
             self.wait(delay).await;
         }
     }
@@ -131,10 +122,10 @@ impl Life {
         sleep(delay).await;
     }
 
-    /// Attempts until one succeeds.
-    async fn connect(&mut self) -> Result<Session, Error> {
+    /// Attempts until one succeeds, elsewhere than at `leaving` if there is an elsewhere.
+    async fn connect(&mut self, leaving: Option<SocketAddr>) -> Result<Session, Error> {
         loop {
-            let error = match self.dialer.open(&self.shared).await {
+            let error = match self.dialer.open(&self.shared, leaving).await {
                 Ok(session) => {
                     self.shared.metrics.connect_ended("welcome");
                     return Ok(session);
@@ -142,34 +133,14 @@ impl Life {
                 Err(error) => error,
             };
             self.shared.metrics.connect_ended(error.name());
-            let delay = self.delay(&error);
+            if error.shows_life() {
+                self.proof = Instant::now();
+            }
+            let delay = self.pauses.failed(&error, self.proof.elapsed());
             warn!(%error, retry_in = ?delay, "not connected to the server");
             self.wait(delay).await;
             self.watch()?;
         }
-    }
-
-    fn delay(&mut self, failed: &error::Error) -> Duration {
-        let delay = self.backoff.next_delay();
-        if failed.nobody_listens() {
-            return delay.min(RESTART);
-        }
-        let error::Error::Session(failed) = failed else {
-            return delay;
-        };
-        let asked = if let session::Error::Refused(refused) = failed {
-            // A server that says no lives.
-            self.proof = Instant::now();
-            refused.retry_after
-        } else {
-            Duration::ZERO
-        };
-        if failed.code().is_some_and(waits_for_a_person) {
-            self.proof = Instant::now();
-            error!(error = %failed, "the server does not admit this agent: it needs another token");
-            return asked.max(SLOW);
-        }
-        delay.max(asked)
     }
 
     /// First a new socket: the old one may be bound to a path that is gone. Then a new process.
@@ -192,7 +163,10 @@ impl Life {
     /// Runs a session until it ends, its server asks to be left, or there is a better one.
     async fn serve(&mut self, session: Session, drain: &Notice) -> Served {
         let handover = Arc::new(Handover::default());
-        let better = self.dialer.better(session.transport(), &self.shared);
+        let silent = handover.silent.subscribe();
+        let better = self
+            .dialer
+            .better(session.transport(), &self.shared, silent);
         tokio::pin!(better);
         let running = session.run(drain.clone(), Arc::clone(&handover));
         let current = self.sessions.spawn(running).id();
@@ -215,24 +189,6 @@ impl Life {
             }
         }
     }
-
-    fn after(&mut self, end: Option<&End>, lived: Duration) -> Duration {
-        let spread = SPREAD.mul_f64(rand::random());
-        match end {
-            Some(End::Lost(closed)) if waits_for_a_person(closed.code) => {
-                error!(code = closed.code.name(), reason = %closed.reason, "the server put this agent out");
-                // Its token was revoked, most likely because another one lies there by now. A refusal waits longer.
-                self.backoff.next_delay()
-            }
-            Some(End::Lost(closed)) if closed.code != Code::Restarting && lived < STEADY => {
-                self.backoff.next_delay()
-            }
-            _ => {
-                info!("connecting again");
-                spread
-            }
-        }
-    }
 }
 
 /// Why a session is not the one in use any more.
@@ -242,15 +198,6 @@ enum Served {
     Left,
     /// This one is better; the other runs on until its requests are over.
     Moved(Box<Session>),
-}
-
-fn backoff() -> Delays {
-    let backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, 2.0, 0.5);
-    backoff.expect("the constants are in range").delays()
-}
-
-fn waits_for_a_person(code: Code) -> bool {
-    matches!(code, Code::TokenRejected | Code::AgentDeleted)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! One connection to the server: hello, the control stream, and the request streams it carries.
 
+mod alive;
 mod control;
 mod serve;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ci_tunnel::config::net::Quic;
@@ -41,9 +44,28 @@ pub struct Shared {
     pub pod: Option<String>,
     pub health: watch::Receiver<Health>,
     pub settings: Settings,
+    pub pace: Pace,
+    /// Told why the server sends requests elsewhere, as long as it does.
+    pub set_aside: watch::Sender<Option<String>>,
     /// What requests of all sessions may hold.
     pub budget: Arc<Budget>,
     pub set_log_level: SetLogLevel,
+}
+
+/// How often the server last asked for pings. It asks the less often the more agents it has, so this says how many there are
+/// to come back when they lose it.
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, every: Duration) {
+        let millis = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
 }
 
 /// Takes the log level that the server asks for; `None` when it asks for none.
@@ -103,6 +125,8 @@ pub struct Handover {
     pub leave: Notify,
     /// Another session has taken the place of this one: requests that run may end, and then it ends.
     pub replaced: Notify,
+    /// Whether the server leaves pings unanswered.
+    pub silent: watch::Sender<bool>,
 }
 
 /// How a session ended.
@@ -152,6 +176,8 @@ pub async fn open(connection: Connection, shared: &Arc<Shared>) -> Result<Sessio
     };
     let (control, welcome) =
         greeted.inspect_err(|error| connection.close(Code::Done, &error.to_string()))?;
+    // What the server thought of another session says nothing of this one.
+    shared.set_aside.send_replace(None);
     connection.agree(&shared.settings.quic, welcome.first_credit, &shared.budget);
     info!(
         server = %connection.remote_address(),
@@ -177,6 +203,11 @@ impl Session {
 
     pub fn server_version(&self) -> &str {
         &self.welcome.version
+    }
+
+    /// Where the server is.
+    pub fn server_address(&self) -> SocketAddr {
+        self.connection.remote_address()
     }
 
     pub fn transport(&self) -> Transport {

@@ -48,8 +48,7 @@ impl Agents {
                 let (endpoint, quic) = (endpoint.clone(), quic.clone());
                 connecting.spawn(async move {
                     let attempt = async {
-                        let connection =
-                            endpoint::connect(&endpoint, address, "localhost", &quic, tls).await?;
+                        let connection = endpoint.connect(address, "localhost", &quic, tls).await?;
                         admitted(connection, token, begun as u64).await
                     };
                     timeout(DEADLINE, attempt).await?

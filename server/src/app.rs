@@ -85,7 +85,7 @@ impl App {
         let webhooks = repositories.webhooks();
         let authenticator = Authenticator::new(config.authn.clone(), store.clone()).await?;
         authenticator.start(&metrics)?;
-        let sockets = Sockets::bind(&config, &identity, &store).await?;
+        let sockets = Sockets::bind(&config, &identity, &store, &metrics).await?;
         let budget = budget(&config, &mut metrics_registry);
         let (trigger, watcher) = drain::channel();
         let readiness = Readiness::new();

@@ -8,9 +8,11 @@ mod timeouts;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ci_tunnel::config::load;
 use ci_tunnel::config::net::{LogConfig, Quic, TlsFiles};
+use ci_tunnel::config::value::duration;
 use ci_tunnel::runtime::telemetry;
 use serde::Deserialize;
 
@@ -77,6 +79,9 @@ pub struct Agents {
     pub address: Option<String>,
     /// Agent connections at a time. Default 10000.
     pub max_sessions: usize,
+    /// How often each is asked for `/version` of its API server, by the way of jobs' requests; `0s`: never. Default 30s.
+    #[serde(with = "duration")]
+    pub probe_every: Duration,
 }
 
 /// `/metrics`, `/livez`, `/readyz`, `/log`, `/status`.

@@ -4,6 +4,8 @@ pub mod admit;
 pub mod control;
 pub mod door;
 mod pings;
+mod probe;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +34,8 @@ use door::{Door, Visitor};
 pub struct Limits {
     /// Agent connections at a time; more are refused with [`Code::Overloaded`].
     pub sessions: usize,
+    /// How often an idle session's data path is probed; zero: never.
+    pub probe_every: Duration,
 }
 
 /// Everything that admission needs.
@@ -62,7 +66,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 impl Listener {
     /// Accepts agents until told to drain, and serves those that are there until `end`: requests that still run need
     /// them.
-    pub async fn serve(self: Arc<Self>, door: Door, end: oneshot::Receiver<()>) {
+    pub async fn serve(self: Arc<Self>, mut door: Door, end: oneshot::Receiver<()>) {
         let places = Arc::new(Semaphore::new(self.limits.sessions));
         let mut sessions = JoinSet::new();
         loop {
@@ -85,8 +89,11 @@ impl Listener {
             sessions.spawn(session.instrument(span));
         }
         let leaving = door.shut();
-        // An error means that whoever would say so is gone.
-        let _ = end.await;
+        tokio::select! {
+            // An error means that whoever would say so is gone.
+            _ = end => {}
+            () = leaving.ignore() => {}
+        }
         for session in self.registry.all() {
             session.close(Code::Restarting, "the server is shutting down");
         }

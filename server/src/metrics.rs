@@ -21,7 +21,10 @@ pub struct Metrics {
     pub cuts: Family<ReasonLabels, Counter>,
     pub limited: Family<LimitLabels, Counter>,
     pub agent_sessions: Family<TransportLabels, Gauge>,
+    pub agent_sessions_in_trouble: Family<TroubleLabels, Gauge>,
+    pub agent_troubles: Family<TroubleLabels, Counter>,
     pub agent_admissions: Family<AdmissionLabels, Counter>,
+    pub agent_handshakes: Family<OutcomeLabels, Counter>,
     pub client_connections: Gauge,
     pub client_connections_failed: Family<ReasonLabels, Counter>,
     pub routing_retries: Counter,
@@ -60,6 +63,17 @@ pub struct TransportLabels {
 pub struct AdmissionLabels {
     pub reason: &'static str,
     pub transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TroubleLabels {
+    /// `api_server`, `stuck` or `silent`.
+    pub trouble: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    pub outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,7 +127,10 @@ impl Metrics {
             cuts: Family::default(),
             limited: Family::default(),
             agent_sessions: Family::default(),
+            agent_sessions_in_trouble: Family::default(),
+            agent_troubles: Family::default(),
             agent_admissions: Family::default(),
+            agent_handshakes: Family::default(),
             client_connections: Gauge::default(),
             client_connections_failed: Family::default(),
             routing_retries: Counter::default(),
@@ -176,6 +193,18 @@ impl Metrics {
             admissions,
             self.agent_admissions.clone(),
         );
+        let handshakes =
+            "QUIC connection attempts that were put off or sent away before a handshake";
+        registry.register(
+            "agent_handshakes",
+            handshakes,
+            self.agent_handshakes.clone(),
+        );
+        let troubled = "Agent connections that requests avoid, by why";
+        let in_trouble = self.agent_sessions_in_trouble.clone();
+        registry.register("agent_sessions_in_trouble", troubled, in_trouble);
+        let troubles = "Times that an agent connection came into such trouble";
+        registry.register("agent_troubles", troubles, self.agent_troubles.clone());
         let connections = "Connections of clients that are open now";
         registry.register(
             "client_connections",

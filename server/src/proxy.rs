@@ -179,9 +179,9 @@ impl Proxy {
             route = self.router.open(permitted.agent.id) => route,
         };
         let route = route.map_err(|error| match error {
-            routing::Error::Absent { since } => Reject::AgentAway {
+            routing::Error::Absent(absent) => Reject::AgentAway {
                 agent: agent(),
-                since,
+                absent,
             },
             routing::Error::NoStream => Reject::NoStream { agent: agent() },
         })?;

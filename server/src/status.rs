@@ -50,6 +50,8 @@ struct SessionStatus {
     round_trip_ms: u64,
     held_bytes: u64,
     draining: bool,
+    /// What is known against it: requests go to other sessions of the agent, if there are any.
+    trouble: Option<String>,
     api_server_ready: bool,
     api_server: String,
 }
@@ -149,6 +151,7 @@ fn session_status(session: &Session) -> SessionStatus {
             .credit()
             .map_or(0, |credit| credit.held_bytes()),
         draining: !session.accepts(),
+        trouble: session.standing.words(),
         api_server_ready: health.ready,
         api_server: health.message,
     }

@@ -63,6 +63,11 @@ impl Code {
             .unwrap_or(Self::Internal)
     }
 
+    /// Whether an agent that was turned away with it needs a person's help, most often a new token.
+    pub fn waits_for_a_person(self) -> bool {
+        matches!(self, Self::TokenRejected | Self::AgentDeleted)
+    }
+
     /// A short name for metrics and audit.
     pub fn name(self) -> &'static str {
         match self {

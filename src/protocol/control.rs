@@ -1,18 +1,17 @@
 //! The messages of the control stream.
 
 mod credit;
+mod fields;
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::code::Code;
-use super::codec::{Malformed, Reader, Writer, number, text};
+use super::codec::{Malformed, Writer};
 use super::frame::{self, Kind};
 pub use credit::{Credit, MAX_CREDITS};
-
-/// The longest text of a control message, in bytes.
-const MAX_TEXT: usize = 1024;
+use fields::Fields;
 
 /// A message of the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,11 +119,15 @@ pub struct Health {
     pub message: String,
 }
 
-/// Settings from `observability` in the agent's configuration file.
+/// What the server wishes of an agent for now, and how it sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Configure {
-    /// `debug`, `info`, `warn` or `error`.
+    /// `debug`, `info`, `warn` or `error`: `observability` in the agent's configuration file.
     pub log_level: Option<String>,
+    /// How often the agent is to ask for a sign of life.
+    pub ping_every: Option<Duration>,
+    /// Why requests go to other sessions of the agent, if there are any.
+    pub set_aside: Option<String>,
 }
 
 impl Message {
@@ -181,7 +184,13 @@ impl Message {
                 writer.number(1, u64::from(health.ready));
                 writer.bytes(2, health.message.as_bytes());
             }
-            Self::Configure(configure) => writer.optional(1, configure.log_level.as_deref()),
+            Self::Configure(configure) => {
+                writer.optional(1, configure.log_level.as_deref());
+                if let Some(every) = configure.ping_every {
+                    writer.number(2, millis(every));
+                }
+                writer.optional(3, configure.set_aside.as_deref());
+            }
             Self::Close(close) => {
                 writer.number(1, u64::from(close.code as u32));
                 writer.bytes(2, close.reason.as_bytes());
@@ -235,6 +244,8 @@ impl Message {
             }),
             Kind::Configure => Self::Configure(Configure {
                 log_level: fields.text(1, "log level")?,
+                ping_every: fields.millis(2, "ping every")?,
+                set_aside: fields.text(3, "set aside")?,
             }),
             Kind::Close => Self::Close(Close {
                 code: Code::from_number(fields.number(1, "code")?),
@@ -249,60 +260,6 @@ impl Message {
                 return Err(Malformed::UnexpectedFrame(kind));
             }
         }))
-    }
-}
-
-/// The first eight tags of a message; those that are read with it have no others and repeat none.
-struct Fields([Option<Bytes>; 9]);
-
-impl Fields {
-    fn read(payload: Bytes) -> Result<Self, Malformed> {
-        let mut fields = Self([const { None }; 9]);
-        let mut reader = Reader::new(payload);
-        while let Some((tag, value)) = reader.field()? {
-            if let Some(slot) = usize::try_from(tag)
-                .ok()
-                .and_then(|tag| fields.0.get_mut(tag))
-            {
-                *slot = Some(value);
-            }
-        }
-        Ok(fields)
-    }
-
-    fn text(&self, tag: usize, name: &'static str) -> Result<Option<String>, Malformed> {
-        self.0[tag]
-            .as_deref()
-            .map(|value| text(name, value, MAX_TEXT))
-            .transpose()
-    }
-
-    fn required(&self, tag: usize, name: &'static str) -> Result<String, Malformed> {
-        self.text(tag, name)?.ok_or(Malformed::Missing(name))
-    }
-
-    fn number(&self, tag: usize, name: &'static str) -> Result<u64, Malformed> {
-        number(
-            name,
-            self.0[tag].as_deref().ok_or(Malformed::Missing(name))?,
-        )
-    }
-
-    fn optional_number(&self, tag: usize, name: &'static str) -> Result<Option<u64>, Malformed> {
-        self.0[tag]
-            .as_deref()
-            .map(|value| number(name, value))
-            .transpose()
-    }
-
-    /// Sixty-four random bits do not fit a varint.
-    fn instance(&self) -> Result<u64, Malformed> {
-        let bytes = self.0[2].as_deref().ok_or(Malformed::Missing("instance"))?;
-        Ok(u64::from_be_bytes(
-            bytes
-                .try_into()
-                .map_err(|_| Malformed::Invalid("instance"))?,
-        ))
     }
 }
 

@@ -95,41 +95,8 @@ fn credits() -> impl Strategy<Value = Vec<(u64, u64)>> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let millis = (0u64..1 << 40).prop_map(Duration::from_millis);
     prop_oneof![
-        (
-            text(),
-            any::<u64>(),
-            text(),
-            proptest::option::of(text()),
-            proptest::option::of(text()),
-            any::<bool>(),
-            proptest::option::of(0u64..MAX_VARINT),
-            proptest::option::of(0u64..MAX_VARINT),
-        )
-            .prop_map(
-                |(
-                    token,
-                    instance,
-                    version,
-                    pod,
-                    kubernetes_version,
-                    probe,
-                    max_streams,
-                    first_credit,
-                )| {
-                    Message::Hello(Hello {
-                        token,
-                        instance,
-                        version,
-                        pod,
-                        kubernetes_version,
-                        probe,
-                        max_streams,
-                        first_credit,
-                    })
-                }
-            ),
+        hello(),
         (
             0u64..MAX_VARINT,
             0u64..MAX_VARINT,
@@ -151,7 +118,7 @@ fn message() -> impl Strategy<Value = Message> {
                 blocked,
             })
         }),
-        (0..Code::ALL.len(), text(), millis.clone()).prop_map(|(code, message, retry_after)| {
+        (0..Code::ALL.len(), text(), millis()).prop_map(|(code, message, retry_after)| {
             Message::Refused(Refused {
                 code: Code::ALL[code],
                 message,
@@ -160,11 +127,10 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (0u64..MAX_VARINT).prop_map(Message::Ping),
         (0u64..MAX_VARINT).prop_map(Message::Pong),
-        millis.prop_map(|grace| Message::Drain { grace }),
+        millis().prop_map(|grace| Message::Drain { grace }),
         (any::<bool>(), text())
             .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
-        proptest::option::of(text())
-            .prop_map(|log_level| Message::Configure(Configure { log_level })),
+        configure(),
         (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
             Message::Close(Close {
                 code: Code::ALL[code],
@@ -172,6 +138,61 @@ fn message() -> impl Strategy<Value = Message> {
             })
         }),
     ]
+}
+
+fn millis() -> impl Strategy<Value = Duration> {
+    (0u64..1 << 40).prop_map(Duration::from_millis)
+}
+
+fn hello() -> impl Strategy<Value = Message> {
+    (
+        text(),
+        any::<u64>(),
+        text(),
+        proptest::option::of(text()),
+        proptest::option::of(text()),
+        any::<bool>(),
+        proptest::option::of(0u64..MAX_VARINT),
+        proptest::option::of(0u64..MAX_VARINT),
+    )
+        .prop_map(
+            |(
+                token,
+                instance,
+                version,
+                pod,
+                kubernetes_version,
+                probe,
+                max_streams,
+                first_credit,
+            )| {
+                Message::Hello(Hello {
+                    token,
+                    instance,
+                    version,
+                    pod,
+                    kubernetes_version,
+                    probe,
+                    max_streams,
+                    first_credit,
+                })
+            },
+        )
+}
+
+fn configure() -> impl Strategy<Value = Message> {
+    (
+        proptest::option::of(text()),
+        proptest::option::of(millis()),
+        proptest::option::of(text()),
+    )
+        .prop_map(|(log_level, ping_every, set_aside)| {
+            Message::Configure(Configure {
+                log_level,
+                ping_every,
+                set_aside,
+            })
+        })
 }
 
 /// The payload of the one frame that `bytes` are, whose announced length must be the real one.

@@ -2,10 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
+use quinn::{
+    ConnectionError, ConnectionId, ConnectionIdGenerator, EndpointConfig, TokenLog,
+    TokenMemoryCache, TokenReuseError, TransportErrorCode, ValidationTokenConfig,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::Connection;
@@ -40,9 +43,24 @@ pub enum Error {
         /// The peer.
         address: SocketAddr,
         /// Why.
-        source: quinn::ConnectionError,
+        source: ConnectionError,
     },
 }
+
+impl Error {
+    /// Whether the peer lives and takes no more connections for now.
+    pub fn is_refusal(&self) -> bool {
+        let Self::Handshake { source, .. } = self else {
+            return false;
+        };
+        matches!(source, ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::CONNECTION_REFUSED)
+    }
+}
+
+/// Between stateless resets. Each is shorter than the packet that provokes it, so peers can not make each other go on, and a
+/// server that restarts owes one to each of its agents: quinn's 20 ms would let thousands wait for minutes.
+const RESET_INTERVAL: Duration = Duration::from_micros(50);
 
 /// Secrets that must outlive a restart, so that peers learn of it at once instead of waiting out the idle limit.
 #[derive(Clone, Copy)]
@@ -79,9 +97,14 @@ pub fn server(
         .max_incoming(4096)
         .incoming_buffer_size(64 * 1024)
         .incoming_buffer_size_total(32 * 1024 * 1024);
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(TOKENS).log(Arc::new(Unlogged));
+    config.validation_token_config(tokens);
     let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.stateless_reset);
     let mut endpoint_config = EndpointConfig::new(Arc::new(reset_key));
-    endpoint_config.cid_generator(|| Box::new(RandomIds));
+    endpoint_config
+        .cid_generator(|| Box::new(RandomIds))
+        .min_reset_interval(RESET_INTERVAL);
     bind(address, quic, endpoint_config, Some(config))
 }
 
@@ -104,48 +127,90 @@ impl ConnectionIdGenerator for RandomIds {
 }
 
 const ID_LEN: usize = 8;
+/// Tokens for each agent, by which it need not prove its address when it comes again (RFC 9000, section 8.1.3).
+const TOKENS: u32 = 2;
+
+/// Takes a token as often as it is shown: it is good for one address alone, and what it saves is the round trip of a Retry
+/// when thousands come back at once.
+struct Unlogged;
+
+impl TokenLog for Unlogged {
+    fn check_and_insert(&self, _: u128, _: SystemTime, _: Duration) -> Result<(), TokenReuseError> {
+        Ok(())
+    }
+}
+
+/// An agent's endpoint, and what servers gave it for the next time. Clones share both.
+#[derive(Clone)]
+pub struct Client {
+    endpoint: quinn::Endpoint,
+    tokens: Arc<TokenMemoryCache>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&self.endpoint).finish()
+    }
+}
 
 /// Binds an agent's endpoint, to any port of the family of `peer`.
 ///
 /// # Errors
 /// No socket could be bound.
-pub fn client(peer: SocketAddr, quic: &Quic) -> Result<quinn::Endpoint, Error> {
+pub fn client(peer: SocketAddr, quic: &Quic) -> Result<Client, Error> {
     let address = match peer {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    bind(address, quic, EndpointConfig::default(), None)
+    Ok(Client {
+        endpoint: bind(address, quic, EndpointConfig::default(), None)?,
+        tokens: Arc::default(),
+    })
 }
 
-/// Connects to a server.
-///
-/// # Errors
-/// The handshake failed. There is no deadline but the idle timeout: the caller sets one.
-pub async fn connect(
-    endpoint: &quinn::Endpoint,
-    address: SocketAddr,
-    server_name: &str,
-    quic: &Quic,
-    tls: Arc<rustls::ClientConfig>,
-) -> Result<Connection, Error> {
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(params::transport(quic, Side::Agent));
-    let connecting = endpoint
-        .connect_with(config, address, server_name)
-        .map_err(|source| Error::Connect { address, source })?;
-    let connection = connecting
-        .await
-        .map_err(|source| Error::Handshake { address, source })?;
-    Ok(Connection::accepted(connection))
+impl Client {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// The handshake failed. There is no deadline but the idle timeout: the caller sets one.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        server_name: &str,
+        quic: &Quic,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> Result<Connection, Error> {
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+        config.transport_config(params::transport(quic, Side::Agent));
+        let tokens: Arc<TokenMemoryCache> = Arc::clone(&self.tokens);
+        config.token_store(tokens);
+        let connecting = self
+            .endpoint
+            .connect_with(config, address, server_name)
+            .map_err(|source| Error::Connect { address, source })?;
+        let connection = connecting
+            .await
+            .map_err(|source| Error::Handshake { address, source })?;
+        Ok(Connection::accepted(connection))
+    }
+
+    /// Waits until the last close has gone out.
+    pub async fn wait_idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
 }
 
 fn bind(
     address: SocketAddr,
     quic: &Quic,
-    endpoint: EndpointConfig,
+    mut endpoint: EndpointConfig,
     server: Option<quinn::ServerConfig>,
 ) -> Result<quinn::Endpoint, Error> {
     let failed = |source| Error::Bind { address, source };
+    // Whoever takes less than it is ready to send keeps the other side's packets small.
+    endpoint
+        .max_udp_payload_size(quic.max_mtu)
+        .expect("the configuration was checked: 1200 bytes or more");
     let socket = socket(address, quic).map_err(failed)?;
     quinn::Endpoint::new(endpoint, server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
 }

@@ -83,8 +83,8 @@ async fn attempt(address: SocketAddr) -> Result<TcpStream, Error> {
         .map_err(|source| Error::Connect { address, source })
 }
 
-/// The families in turn, beginning with the first address's.
-fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+/// The families in turn, beginning with the first address's (RFC 8305).
+pub fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let v4_first = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses
         .iter()

@@ -22,4 +22,5 @@ mod oidc;
 mod refusals;
 mod repositories;
 mod rig;
+mod sessions;
 mod transport;

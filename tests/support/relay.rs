@@ -1,8 +1,10 @@
-//! A network between server and agents: one port number for UDP and TCP, each of which can be made to swallow everything.
+//! A network between server and agents: one port number for UDP and TCP. UDP can be made to be swallowed, disturbed, and to
+//! come from another address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
@@ -18,10 +20,24 @@ pub struct Relay {
     _tasks: JoinSet<()>,
 }
 
+/// What happens to one packet in so many, each way; 0: to none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Disturbance {
+    pub lost: u64,
+    pub doubled: u64,
+    /// Comes behind the next one.
+    pub late: u64,
+}
+
 #[derive(Debug, Default)]
 struct Path {
     server: Mutex<Option<SocketAddr>>,
     udp_blocked: Mutex<bool>,
+    disturbance: Mutex<Disturbance>,
+    /// Packets so far: the same ones are disturbed in each run.
+    count: AtomicU64,
+    /// How often addresses changed.
+    bindings: AtomicU64,
 }
 
 /// For a port that is free for both.
@@ -58,6 +74,46 @@ impl Relay {
     pub fn block_udp(&self, blocked: bool) {
         *self.path.udp_blocked.lock().unwrap() = blocked;
     }
+
+    /// From now on packets suffer this.
+    pub fn disturb(&self, disturbance: Disturbance) {
+        *self.path.disturbance.lock().unwrap() = disturbance;
+    }
+
+    /// The next packets of each agent come from another address, as after a router was started anew.
+    pub fn rebind(&self) {
+        self.path.bindings.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One direction of one agent's packets.
+#[derive(Debug, Default)]
+struct Direction {
+    held: Option<Vec<u8>>,
+}
+
+impl Direction {
+    /// What goes out when this comes in.
+    fn pass(&mut self, packet: &[u8], path: &Path) -> Vec<Vec<u8>> {
+        let disturbance = *path.disturbance.lock().unwrap();
+        // Scattered, but the same in each run.
+        let number = path.count.fetch_add(1, Ordering::Relaxed);
+        let drawn = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let hit = |one_in: u64, salt: u64| one_in != 0 && (drawn / (salt * 7 + 1)) % one_in == 0;
+        let mut out = Vec::new();
+        if hit(disturbance.late, 2) && self.held.is_none() {
+            self.held = Some(packet.to_vec());
+            return out;
+        }
+        if !hit(disturbance.lost, 0) {
+            out.push(packet.to_vec());
+        }
+        if hit(disturbance.doubled, 1) {
+            out.push(packet.to_vec());
+        }
+        out.extend(self.held.take());
+        out
+    }
 }
 
 impl Path {
@@ -83,39 +139,53 @@ async fn sockets() -> Result<(UdpSocket, TcpListener)> {
 
 /// A socket of its own to the server for each agent, so that answers find their way back.
 async fn packets(front: Arc<UdpSocket>, path: Arc<Path>) {
-    let mut backs: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut backs: HashMap<SocketAddr, (Arc<UdpSocket>, Direction)> = HashMap::new();
     let mut returning = JoinSet::new();
+    let mut bindings = 0;
     let mut packet = vec![0; PACKET];
     loop {
         let Ok((length, agent)) = front.recv_from(&mut packet).await else {
             continue;
         };
         let Some(server) = path.open() else { continue };
-        let back = match backs.entry(agent) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
+        let now = path.bindings.load(Ordering::Relaxed);
+        if now != bindings {
+            bindings = now;
+            backs.clear();
+            returning.abort_all();
+        }
+        let (back, direction) = match backs.entry(agent) {
+            Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let Ok(back) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else {
                     continue;
                 };
-                let back = Arc::clone(new.insert(Arc::new(back)));
+                let back = Arc::new(back);
                 let (there, path) = (Arc::clone(&front), Arc::clone(&path));
                 returning.spawn(answers(Arc::clone(&back), there, agent, path));
-                back
+                new.insert((back, Direction::default()))
             }
         };
-        // Lost packets are what networks are like.
-        let _ = back.send_to(&packet[..length], server).await;
+        for packet in direction.pass(&packet[..length], &path) {
+            // Lost packets are what networks are like.
+            let _ = back.send_to(&packet, server).await;
+        }
     }
 }
 
 async fn answers(back: Arc<UdpSocket>, front: Arc<UdpSocket>, agent: SocketAddr, path: Arc<Path>) {
     let mut packet = vec![0; PACKET];
+    let mut direction = Direction::default();
     loop {
         // An error says that a packet found nobody, as while a server restarts.
-        if let Ok((length, _)) = back.recv_from(&mut packet).await
-            && path.open().is_some()
-        {
-            let _ = front.send_to(&packet[..length], agent).await;
+        let Ok((length, _)) = back.recv_from(&mut packet).await else {
+            continue;
+        };
+        if path.open().is_none() {
+            continue;
+        }
+        for packet in direction.pass(&packet[..length], &path) {
+            let _ = front.send_to(&packet, agent).await;
         }
     }
 }

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -90,6 +90,25 @@ impl Tunnel {
         replica.start().await?;
         self.replicas.lock().unwrap().push(replica);
         Ok(())
+    }
+
+    /// Asks the first of those that [`Self::start_agent`] started to end, and waits until it has.
+    pub async fn end_replica(&self) -> Result<()> {
+        let replica = {
+            let mut replicas = self.replicas.lock().unwrap();
+            ensure!(!replicas.is_empty(), "there is no replica");
+            replicas.remove(0)
+        };
+        replica.term()?;
+        let status = replica.wait(REPLICA_END).await?;
+        ensure!(status.success(), "{status}: {}", replica.tail(TAIL));
+        Ok(())
+    }
+
+    /// The agent token of the agent that was named as number `index`.
+    pub fn agent_token(&self, index: usize) -> Result<String> {
+        let file = self.folder.path(&format!("agent-{index}.token"));
+        std::fs::read_to_string(file).context("the agent's token")
     }
 
     /// Kills what [`Self::start_agent`] started.
@@ -279,3 +298,4 @@ const POLL: Duration = Duration::from_millis(20);
 /// An agent whose server or API server was away comes back in steps of some seconds.
 const RECONNECT: Duration = Duration::from_secs(30);
 const TAIL: usize = 40;
+const REPLICA_END: Duration = Duration::from_secs(20);

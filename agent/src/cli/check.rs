@@ -199,6 +199,8 @@ async fn admission(
             drain_timeout: Duration::ZERO,
             response_deadline: DEADLINE,
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
         budget: Budget::new(0),
         set_log_level: Box::new(|_| {}),
     });

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_tunnel::transport::connection::{Connection, Transport};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::error::Error;
+use super::pause;
 use super::quic::{Sockets, Trying};
 use super::race::Race;
 use super::server::{Choice, Server};
@@ -17,6 +19,8 @@ use super::tcp;
 use super::why::Why;
 use crate::session::{self, Session, Shared};
 
+/// How long a session was silent, about, when another one is tried beside it.
+const INSTEAD: Duration = Duration::from_secs(5);
 /// For the last words of connections over TCP.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
 /// QUIC that comes and goes is tried less and less often, down to one time in so many.
@@ -53,12 +57,31 @@ impl Dialer {
         }
     }
 
-    /// One attempt over all ways and addresses. The last error is the attempt's.
-    pub(super) async fn open(&mut self, shared: &Arc<Shared>) -> Result<Session, Error> {
-        let mut failed = Vec::new();
+    /// One attempt over all ways and addresses; on `leaving`, which the server asks to be left, only when there is no other.
+    pub(super) async fn open(
+        &mut self,
+        shared: &Arc<Shared>,
+        leaving: Option<SocketAddr>,
+    ) -> Result<Session, Error> {
+        if let Some(leaving) = leaving {
+            let elsewhere = self.attempt(shared, vec![leaving]).await;
+            match elsewhere {
+                Ok(session) => return Ok(session),
+                Err(error) => debug!(%error, "there is no other server"),
+            }
+        }
+        self.attempt(shared, Vec::new()).await
+    }
+
+    /// One attempt over all ways and addresses but those of `failed`. The last error is the attempt's.
+    async fn attempt(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut failed: Vec<SocketAddr>,
+    ) -> Result<Session, Error> {
         let mut last = None;
         loop {
-            let (connection, why) = match self.connect(&failed).await {
+            let (connection, why) = match self.connect(&failed, shared.pace.get()).await {
                 Ok(connected) => connected,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
@@ -82,7 +105,11 @@ impl Dialer {
     }
 
     /// A connection, and why it is of its kind.
-    async fn connect(&mut self, failed: &[SocketAddr]) -> Result<(Connection, Why), Error> {
+    async fn connect(
+        &mut self,
+        failed: &[SocketAddr],
+        pace: Duration,
+    ) -> Result<(Connection, Why), Error> {
         let trying = Trying::default();
         match self.server.choice {
             Choice::Auto => {
@@ -92,11 +119,13 @@ impl Dialer {
                     first: self.first,
                     why: &self.why,
                     failed,
+                    pace,
                 };
                 race.run(&mut self.sockets).await
             }
             Choice::Quic => {
-                let connection = self.sockets.connect(&self.server, failed, &trying).await?;
+                let quic = self.sockets.connect(&self.server, failed, &trying, pace);
+                let connection = quic.await?;
                 Ok((connection, Why::configured()))
             }
             Choice::Http2 => {
@@ -121,15 +150,52 @@ impl Dialer {
         self.why = why;
     }
 
+    /// A session to be used in the place of one over `used`: tried until there is one. Over QUIC, if it is not that and
+    /// something else is wished for; over anything while it is silent.
+    pub(super) async fn better(
+        &mut self,
+        used: Transport,
+        shared: &Arc<Shared>,
+        mut silent: watch::Receiver<bool>,
+    ) -> Session {
+        loop {
+            tokio::select! {
+                biased;
+                // An error means that the session is about to end, which tells more.
+                _ = silent.wait_for(|silent| *silent) => {}
+                session = self.return_to_quic(used, shared) => return session,
+            }
+            tokio::select! {
+                biased;
+                _ = silent.wait_for(|silent| !silent) => {}
+                session = self.instead(shared) => return session,
+            }
+        }
+    }
+
+    /// The network may have forgotten the way that the silent session takes, so this one gets a socket of its own.
+    async fn instead(&mut self, shared: &Arc<Shared>) -> Session {
+        warn!("the server is silent: connecting anew beside the session that there is");
+        self.rebuild();
+        loop {
+            match self.open(shared, None).await {
+                Ok(session) => return session,
+                Err(error) => debug!(%error, "no other session"),
+            }
+            sleep(pause::nobody(INSTEAD)).await;
+        }
+    }
+
     /// A session over QUIC, if `used` is not that and something else is wished for: tried until it gets through.
-    pub(super) async fn better(&mut self, used: Transport, shared: &Arc<Shared>) -> Session {
+    async fn return_to_quic(&mut self, used: Transport, shared: &Arc<Shared>) -> Session {
         if used == Transport::Quic || self.server.choice != Choice::Auto {
             return std::future::pending().await;
         }
         loop {
             sleep(self.retry_in().mul_f64(rand::random_range(0.8..1.2))).await;
             let trying = Trying::default();
-            let connected = self.sockets.connect(&self.server, &[], &trying).await;
+            let pace = shared.pace.get();
+            let connected = self.sockets.connect(&self.server, &[], &trying, pace).await;
             let opened = match connected {
                 Ok(connection) => session::open(connection, shared).await.map_err(Error::from),
                 Err(error) => Err(error),
@@ -187,7 +253,8 @@ pub struct Probed {
 pub async fn probe(server: &Server) -> Vec<Probed> {
     let quic = async {
         let mut sockets = Sockets::default();
-        let outcome = sockets.connect(server, &[], &Trying::default()).await;
+        let trying = Trying::default();
+        let outcome = sockets.connect(server, &[], &trying, Duration::ZERO).await;
         (Transport::Quic, outcome)
     };
     let tcp = async {

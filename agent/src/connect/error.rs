@@ -45,13 +45,46 @@ pub enum Error {
 impl Error {
     /// Whether the server's machine says that nothing listens there, as while the server restarts.
     pub(super) fn nobody_listens(&self) -> bool {
-        matches!(self, Self::Tcp(tcp::Error::Connect { source, .. })
-            if source.kind() == std::io::ErrorKind::ConnectionRefused)
+        match self {
+            Self::Tcp(tcp::Error::Connect { source, .. }) => {
+                source.kind() == std::io::ErrorKind::ConnectionRefused
+            }
+            Self::Neither { tcp, .. } => tcp.nobody_listens(),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing came back at all.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::HandshakeLate { .. } | Self::TcpLate { .. } => true,
+            Self::Neither { quic, tcp } => quic.is_silence() && tcp.is_silence(),
+            _ => false,
+        }
+    }
+
+    /// Whether the server lives and takes no more agents for now. That says nothing of the network.
+    pub(super) fn is_busy(&self) -> bool {
+        match self {
+            Self::Endpoint(error) => error.is_refusal(),
+            Self::Session(error) => error.code() == Some(Code::Overloaded),
+            _ => false,
+        }
+    }
+
+    /// Whether the server itself said no.
+    pub(super) fn shows_life(&self) -> bool {
+        match self {
+            Self::Session(session::Error::Refused(_)) => true,
+            Self::Session(error) => error.code().is_some_and(Code::waits_for_a_person),
+            _ => self.is_busy(),
+        }
     }
 
     /// Its name in metrics.
     pub fn name(&self) -> &'static str {
         match self {
+            _ if self.is_busy() => Code::Overloaded.name(),
             Self::Resolve { .. } | Self::ResolveLate { .. } | Self::NoAddress { .. } => "dns",
             Self::Endpoint(_) | Self::Trust(_) | Self::Tcp(_) | Self::Socket(_) => "handshake",
             Self::Http2(_) => "handshake",

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ci_tunnel::transport::connection::{Connection, Transport};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
+use super::pause;
 use super::quic::{Sockets, Trying};
 use super::server::Server;
 use super::tcp;
@@ -16,9 +17,6 @@ use super::why::Why;
 
 /// What the preferred way has before the other one is tried beside it.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// Between attempts on a TCP port on which nobody listens, at most.
-const AGAIN: Duration = Duration::from_millis(600);
-
 /// One race.
 pub(super) struct Race<'a> {
     pub(super) server: &'a Server,
@@ -28,6 +26,8 @@ pub(super) struct Race<'a> {
     pub(super) why: &'a Why,
     /// Addresses to leave out.
     pub(super) failed: &'a [SocketAddr],
+    /// Long where there are many agents.
+    pub(super) pace: Duration,
 }
 
 /// A connection over TCP.
@@ -48,9 +48,11 @@ impl Race<'_> {
         let quic_first = self.first == Transport::Quic;
         // The server came up just now. How long that took says nothing of the network: QUIC has its head start anew.
         if quic_first && arrived.late {
-            let quic = sockets.connect(self.server, self.failed, &trying);
-            if let Ok(Ok(connection)) = timeout(HEAD_START, quic).await {
-                return Ok((connection, Why::preferred()));
+            let quic = sockets.connect(self.server, self.failed, &trying, self.pace);
+            match timeout(HEAD_START, quic).await {
+                Ok(Ok(connection)) => return Ok((connection, Why::preferred())),
+                Ok(Err(error)) if error.is_busy() => return Err(error),
+                _ => {}
             }
         }
         let why = match &quic_error {
@@ -66,7 +68,9 @@ impl Race<'_> {
         let (no_quic, no_tcp) = (watch::Sender::new(false), watch::Sender::new(false));
         let quic = async {
             head_start(!quic_first, &no_tcp).await;
-            sockets.connect(self.server, self.failed, trying).await
+            sockets
+                .connect(self.server, self.failed, trying, self.pace)
+                .await
         };
         let tcp = async {
             head_start(quic_first, &no_quic).await;
@@ -79,6 +83,8 @@ impl Race<'_> {
                 biased;
                 connected = &mut quic, if quic_error.is_none() => match connected {
                     Ok(connection) => return Ok(Winner::Quic(connection)),
+                    // Its answer came by UDP.
+                    Err(error) if error.is_busy() => return Err(error),
                     Err(error) => {
                         quic_error = Some(error);
                         no_quic.send_replace(true);
@@ -107,13 +113,13 @@ impl Race<'_> {
     /// and QUIC would take its whole deadline to see that.
     async fn over_tcp(&self, no_quic: &watch::Sender<bool>) -> Result<Arrived, Error> {
         let mut late = false;
+        let begin = Instant::now();
         loop {
             match tcp::connect(self.server, self.failed, self.tasks).await {
                 Ok(connection) => return Ok(Arrived { connection, late }),
                 Err(error) if error.nobody_listens() => {
                     late = true;
-                    let pause = AGAIN.mul_f64(rand::random_range(0.5..1.0));
-                    if failed_within(pause, no_quic).await {
+                    if failed_within(pause::nobody(begin.elapsed()), no_quic).await {
                         return Err(error);
                     }
                 }

@@ -2,6 +2,7 @@
 
 use ci_tunnel::config::net::Quic;
 use ci_tunnel::config::value::{Secret, SecretSource};
+use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Health, Message, Refused, Welcome};
 use ci_tunnel::runtime::drain;
 use ci_tunnel::transport::credit::Budget;
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::session;
 use crate::testing::{AGENT, Control, Listener, metrics};
 use crate::upstream::testing::Scripted;
 
@@ -36,6 +38,8 @@ async fn bed(watchdog: Duration) -> Bed {
             drain_timeout: Duration::from_secs(60),
             response_deadline: Duration::from_secs(60),
         },
+        pace: session::Pace::default(),
+        set_aside: watch::Sender::new(None),
         budget: Budget::new(0),
         set_log_level: Box::new(|_| {}),
     });

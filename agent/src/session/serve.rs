@@ -15,14 +15,15 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::alive::{Alive, Due};
 use super::control::Control;
 use super::{CLOSE_DEADLINE, End, Error, Handover, Session, Shared};
 use crate::stream;
 
-/// How often the server hears of the API server's health, and is asked for a sign of life.
+/// How often the server hears of the API server's health.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A server silent for so long on the control stream is taken for dead, whatever QUIC says.
-const SILENCE_LIMIT: Duration = Duration::from_secs(35);
+/// A server that takes no message for so long is taken for dead.
+const SEND_DEADLINE: Duration = Duration::from_secs(35);
 /// How long a drained connection stays, for what the server opened or did not yet acknowledge.
 const LINGER: Duration = Duration::from_millis(300);
 /// Requests over the limit that are still told so; more are reset.
@@ -36,8 +37,7 @@ pub(super) struct Serving {
     context: Arc<stream::Context>,
     streams: JoinSet<()>,
     health: watch::Receiver<Health>,
-    heard: Instant,
-    beats: u64,
+    alive: Alive,
     handover: Arc<Handover>,
 }
 
@@ -61,8 +61,7 @@ impl Serving {
             context: Arc::new(context),
             streams: JoinSet::new(),
             health: shared.health.clone(),
-            heard: Instant::now(),
-            beats: 0,
+            alive: Alive::new(),
             connection,
             control,
             shared,
@@ -120,6 +119,7 @@ impl Serving {
                     Ok((sender, receiver)) => { self.begin_all(sender, receiver).await; Ok(()) }
                     Err(_) => Err(Broken::Lost),
                 },
+                due = self.alive.next() => self.on_due(due).await,
                 _ = heartbeat.tick() => self.beat().await,
                 Ok(()) = self.health.changed() => self.tell_health().await,
             };
@@ -230,7 +230,9 @@ impl Serving {
             }
             Err(_) => return Err(Broken::Lost),
         };
-        self.heard = Instant::now();
+        if self.alive.heard() {
+            self.handover.silent.send_replace(false);
+        }
         match message {
             Message::Ping(number) => return self.send(&Message::Pong(number)).await,
             Message::Drain { grace } => {
@@ -240,23 +242,40 @@ impl Serving {
                 );
                 self.handover.leave.notify_one();
             }
-            Message::Configure(Configure { log_level }) => {
-                (self.shared.set_log_level)(log_level.as_deref())
-            }
+            Message::Configure(wishes) => self.configure(wishes),
             Message::Credit(news) => self.connection.hear_credit(&news),
             other => debug!(?other, "control message"),
         }
         Ok(())
     }
 
-    async fn beat(&mut self) -> Result<(), Broken> {
-        if self.heard.elapsed() > SILENCE_LIMIT {
-            return Err(Broken::Silent);
+    fn configure(&mut self, wishes: Configure) {
+        (self.shared.set_log_level)(wishes.log_level.as_deref());
+        if let Some(every) = wishes.ping_every {
+            self.shared.pace.set(self.alive.ask_every(every));
         }
+        let news = |before: &mut Option<String>| {
+            let changed = *before != wishes.set_aside;
+            *before = wishes.set_aside;
+            changed
+        };
+        self.shared.set_aside.send_if_modified(news);
+    }
+
+    async fn on_due(&mut self, due: Due) -> Result<(), Broken> {
+        match due {
+            Due::Ping(number) => return self.send(&Message::Ping(number)).await,
+            Due::Doubt => {
+                self.handover.silent.send_replace(true);
+            }
+            Due::GiveUp => return Err(Broken::Silent),
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self) -> Result<(), Broken> {
         self.forget_ended();
         self.shared.metrics.rtt(self.connection.rtt());
-        self.beats += 1;
-        self.send(&Message::Ping(self.beats)).await?;
         self.tell_health().await
     }
 
@@ -266,7 +285,7 @@ impl Serving {
     }
 
     async fn send(&mut self, message: &Message) -> Result<(), Broken> {
-        match timeout(SILENCE_LIMIT, self.control.send(message)).await {
+        match timeout(SEND_DEADLINE, self.control.send(message)).await {
             Ok(sent) => sent.map_err(|_| Broken::Lost),
             Err(_) => Err(Broken::Silent),
         }

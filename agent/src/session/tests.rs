@@ -48,6 +48,8 @@ async fn bed(scripts: Vec<Script>, max_streams: u32, drain_timeout: Duration) ->
             drain_timeout,
             response_deadline: Duration::from_secs(60),
         },
+        pace: Pace::default(),
+        set_aside: watch::Sender::new(None),
         budget: Budget::new(0),
         set_log_level: Box::new(move |wanted| {
             level.try_send(wanted.unwrap_or("none").to_owned()).unwrap()
@@ -110,9 +112,14 @@ async fn the_control_stream_is_answered() {
     bed.control
         .send(Message::Configure(Configure {
             log_level: Some("debug".to_owned()),
+            ping_every: Some(Duration::from_millis(200)),
+            ..Configure::default()
         }))
         .await;
     assert_eq!(bed.levels.recv().await.unwrap(), "debug");
+    bed.control
+        .find(|message| *message == Message::Ping(1))
+        .await;
     bed.control.send(Message::Drain { grace: LONG }).await;
     bed.handover.leave.notified().await;
     bed.server.close(Code::Restarting, "bye");

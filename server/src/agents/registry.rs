@@ -1,6 +1,7 @@
 //! Who is connected: agent → sessions. Entries are removed by the guard that admission holds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -21,16 +22,24 @@ pub struct Registry {
 #[derive(Debug)]
 struct Shared {
     agents: Mutex<HashMap<AgentId, Entry>>,
-    /// Counts arrivals and departures, so that whoever waits for an agent looks again.
-    changes: watch::Sender<u64>,
+    /// Of all agents together.
+    sessions: AtomicUsize,
     metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     sessions: Vec<Arc<Session>>,
+    /// Told of arrivals and departures, so that whoever waits for the agent looks again.
+    changes: watch::Sender<()>,
     /// When the last session went away.
     absent_since: Option<SystemTime>,
+}
+
+impl Entry {
+    fn drains(&self) -> bool {
+        !self.sessions.is_empty() && self.sessions.iter().all(|session| !session.accepts())
+    }
 }
 
 /// Keeps a session in the registry until dropped.
@@ -45,15 +54,16 @@ pub struct Registered {
 pub struct Absent {
     /// Since when; `None` if the agent has not been seen since this server's start.
     pub since: Option<SystemTime>,
+    /// There are sessions, and all drain.
+    pub draining: bool,
 }
 
 impl Registry {
     pub fn new(metrics: Metrics) -> Self {
-        let (changes, _) = watch::channel(0);
         Self {
             shared: Arc::new(Shared {
                 agents: Mutex::default(),
-                changes,
+                sessions: AtomicUsize::new(0),
                 metrics,
             }),
         }
@@ -63,21 +73,22 @@ impl Registry {
     pub fn register(&self, session: Arc<Session>) -> Registered {
         {
             let mut agents = self.agents();
-            let sessions = &mut agents.entry(session.agent).or_default().sessions;
+            let entry = agents.entry(session.agent).or_default();
             // One of them may be what a killed process left behind.
-            sessions.iter().for_each(|older| older.supersede());
-            sessions.push(Arc::clone(&session));
+            entry.sessions.iter().for_each(|older| older.supersede());
+            entry.sessions.push(Arc::clone(&session));
+            entry.changes.send_replace(());
         }
         self.counted(&session).inc();
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         Registered {
             registry: self.clone(),
             session,
         }
     }
 
-    /// A session of the agent that takes requests, the less loaded of two taken at random, none of `tried`; one whose
-    /// agent does not answer only if there is no other.
+    /// A session of the agent that takes requests, none of `tried`: of those with the least known against them the less
+    /// loaded of two taken at random.
     pub fn choose(&self, agent: AgentId, tried: &[u64]) -> Result<Arc<Session>, Absent> {
         let agents = self.agents();
         let entry = agents.get(&agent);
@@ -91,21 +102,37 @@ impl Registry {
         let mut sessions: Vec<_> = entry
             .map(|entry| entry.sessions.iter().filter(usable).collect())
             .unwrap_or_default();
-        if sessions.iter().any(|session| !session.is_doubted()) {
-            sessions.retain(|session| !session.is_doubted());
+        if let Some(best) = sessions.iter().map(|session| session.standing.rank()).min() {
+            // What is known may change meanwhile; some session is left all the same.
+            let worse = |session: &&Arc<Session>| session.standing.rank() > best;
+            if !sessions.iter().all(worse) {
+                sessions.retain(|session| !worse(session));
+            }
         }
         let loads: Vec<_> = sessions.iter().map(|session| session.running()).collect();
         match balance::choose(&loads, rand::random()) {
             Some(index) => Ok(Arc::clone(sessions[index])),
             None => Err(Absent {
                 since: entry.and_then(|entry| entry.absent_since),
+                draining: entry.is_some_and(Entry::drains),
             }),
         }
     }
 
-    /// Tells of every arrival and departure.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.changes.subscribe()
+    /// Tells of every arrival and departure of the agent's sessions.
+    pub fn changes(&self, agent: AgentId) -> watch::Receiver<()> {
+        self.agents().entry(agent).or_default().changes.subscribe()
+    }
+
+    /// How many sessions there are, of all agents.
+    pub fn count(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Forgets agents that are not `known` any more and have no session.
+    pub fn retain(&self, known: impl Fn(AgentId) -> bool) {
+        self.agents()
+            .retain(|agent, entry| !entry.sessions.is_empty() || known(*agent));
     }
 
     /// The sessions of one agent.
@@ -130,9 +157,10 @@ impl Registry {
             if entry.sessions.is_empty() {
                 entry.absent_since = Some(SystemTime::now());
             }
+            entry.changes.send_replace(());
         }
         self.counted(session).dec();
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn counted(&self, session: &Session) -> Gauge {

@@ -11,16 +11,19 @@ use ci_tunnel::transport::connection::Connection;
 use ci_tunnel::transport::stream::{Receiver, Sender};
 use tokio::sync::{Notify, Semaphore};
 
+use super::standing::{Standing, Trouble};
 use crate::identity::AgentId;
-use crate::store::AgentTokenId;
+use crate::metrics::Metrics;
+use crate::store::{AgentTokenId, AgentTokenRecord};
 
 /// A live connection of an agent. Requests hold it; the registry hands it out.
 #[derive(Debug)]
 pub struct Session {
     pub id: u64,
     pub agent: AgentId,
-    /// The number of the agent token it was admitted with.
+    /// The number of the agent token it was admitted with, and when that ends.
     pub token: AgentTokenId,
+    pub token_expires: Option<SystemTime>,
     pub hello: Hello,
     pub since: SystemTime,
     connection: Connection,
@@ -28,10 +31,11 @@ pub struct Session {
     /// For requests, as many as the agent takes.
     places: Semaphore,
     draining: AtomicBool,
-    /// Its agent does not answer.
-    doubted: AtomicBool,
+    pub standing: Standing,
     /// Notified when the agent opens another session.
     newer: Notify,
+    /// Notified when a request hints that requests do not get through.
+    suspected: Notify,
     health: Mutex<Health>,
 }
 
@@ -55,10 +59,10 @@ impl Session {
     /// The token is dropped: nothing needs it any more.
     pub fn new(
         id: u64,
-        agent: AgentId,
-        token: AgentTokenId,
+        token: &AgentTokenRecord,
         hello: Hello,
         connection: Connection,
+        metrics: &Metrics,
         most: usize,
     ) -> Self {
         // Agents that do not say how many they take leave it to the transport.
@@ -67,8 +71,9 @@ impl Session {
         });
         Self {
             id,
-            agent,
-            token,
+            agent: token.agent,
+            token: token.id,
+            token_expires: token.expires_at,
             hello: Hello {
                 token: String::new(),
                 ..hello
@@ -78,8 +83,9 @@ impl Session {
             running: AtomicUsize::new(0),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             draining: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
+            standing: Standing::new(metrics),
             newer: Notify::new(),
+            suspected: Notify::new(),
             health: Mutex::new(Health {
                 ready: true,
                 message: String::new(),
@@ -118,25 +124,33 @@ impl Session {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Whether new requests may go here.
+    /// Whether new requests may go here: its agent does not drain.
     pub fn accepts(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether others are to be preferred: its agent leaves pings unanswered.
-    pub fn is_doubted(&self) -> bool {
-        self.doubted.load(Ordering::Relaxed)
-    }
-
-    pub fn doubt(&self, doubted: bool) {
-        if self.doubted.swap(doubted, Ordering::Relaxed) != doubted {
+    /// Takes note of a trouble and why, or of its end.
+    pub fn trouble(&self, trouble: Trouble, why: Option<String>) {
+        let words = why.clone();
+        if self.standing.set(trouble, why) {
             tracing::info!(
                 agent.id = self.agent.0,
                 session.id = self.id,
-                doubted,
-                "the agent's answers"
+                trouble = trouble.name(),
+                because = words.as_deref().unwrap_or("it is over"),
+                "how well a session serves"
             );
         }
+    }
+
+    /// A request got no answer: others may not get one either, which is to be found out.
+    pub fn suspect(&self) {
+        self.suspected.notify_one();
+    }
+
+    /// Waits for a suspicion.
+    pub async fn suspected(&self) {
+        self.suspected.notified().await;
     }
 
     /// Tells that the agent has a newer session, so that this one must prove that it lives.
@@ -161,6 +175,8 @@ impl Session {
     }
 
     pub fn set_health(&self, health: Health) {
+        let why = || format!("the API server does not answer: {}", health.message);
+        self.trouble(Trouble::ApiServer, (!health.ready).then(why));
         *self
             .health
             .lock()
@@ -177,6 +193,13 @@ impl Session {
 
     pub fn remote_address(&self) -> SocketAddr {
         self.connection.remote_address()
+    }
+}
+
+impl Running {
+    /// The session that carries it.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 }
 

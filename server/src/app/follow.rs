@@ -9,8 +9,8 @@ use ci_tunnel::runtime::ready::Condition;
 use ci_tunnel::transport::tls::ServerIdentity;
 use tokio::sync::{mpsc, watch};
 
-use crate::agents::Registry;
 use crate::agents::directory::{Agents, Directory};
+use crate::agents::{Registry, Session};
 use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::config::Config;
@@ -88,8 +88,8 @@ impl Follow {
             tokio::select! {
                 Ok(()) = store.changed() => {
                     collect_acts(&followed.audit);
-                    self.reread_agents(&followed.store).await;
-                    followed.end_sessions().await;
+                    self.reread_agents(&followed).await;
+                    followed.end_void_sessions().await;
                 }
                 Ok(()) = followed.rules.changed() => followed.count_files(),
                 _ = tick.tick() => {
@@ -97,15 +97,18 @@ impl Follow {
                     self.watch_repositories();
                     collect_acts(&followed.audit);
                     followed.sweep();
-                    followed.end_sessions().await;
+                    followed.end_expired_sessions().await;
                 }
             }
         }
     }
 
-    async fn reread_agents(&self, store: &Store) {
-        match read_agents(store).await {
+    async fn reread_agents(&self, followed: &Followed) {
+        match read_agents(&followed.store).await {
             Ok(agents) => {
+                followed
+                    .registry
+                    .retain(|agent| agents.contains_key(&agent));
                 self.agents.send_replace(Arc::new(agents));
             }
             Err(error) => {
@@ -153,23 +156,41 @@ impl Followed {
         }
     }
 
-    /// Ends the sessions whose token is no longer good.
-    async fn end_sessions(&self) {
+    /// Ends the sessions whose token was revoked, or is gone with its agent.
+    async fn end_void_sessions(&self) {
+        // One question for all: there may be thousands.
+        let Ok(good) = self.store.agent_tokens_in_force(SystemTime::now()).await else {
+            // A store that can not be read says nothing about tokens.
+            return;
+        };
         for session in self.registry.all() {
-            let now = SystemTime::now();
-            let refusal = match self.store.agent_token_valid(session.token, now).await {
-                Ok(()) => continue,
-                // A store that can not be read says nothing about the token.
-                Err(Refusal::Store(_)) => return,
-                Err(refusal) => refusal,
-            };
-            let (code, why) = why_ended(&refusal);
-            let proxy = self.proxy.upgrade();
-            // Before its streams break, so that those who wait and the audit learn why.
-            let cut = proxy.map(|proxy| proxy.live.cut_session(session.agent, session.id, &why));
-            tracing::info!(agent.id = session.agent.0, session.id = session.id, cut, %refusal, "session ended");
-            session.close(code, &refusal.to_string());
+            if !good.contains(&session.token) {
+                self.end_if_void(&session).await;
+            }
         }
+    }
+
+    async fn end_expired_sessions(&self) {
+        let now = SystemTime::now();
+        for session in self.registry.all() {
+            if session.token_expires.is_some_and(|end| end <= now) {
+                self.end_if_void(&session).await;
+            }
+        }
+    }
+
+    async fn end_if_void(&self, session: &Session) {
+        let now = SystemTime::now();
+        let refusal = match self.store.agent_token_valid(session.token, now).await {
+            Ok(()) | Err(Refusal::Store(_)) => return,
+            Err(refusal) => refusal,
+        };
+        let (code, why) = why_ended(&refusal);
+        let proxy = self.proxy.upgrade();
+        // Before its streams break, so that those who wait and the audit learn why.
+        let cut = proxy.map(|proxy| proxy.live.cut_session(session.agent, session.id, &why));
+        tracing::info!(agent.id = session.agent.0, session.id = session.id, cut, %refusal, "session ended");
+        session.close(code, &refusal.to_string());
     }
 
     fn count_files(&self) {

@@ -69,6 +69,7 @@ impl Sockets {
         config: &Config,
         identity: &ServerIdentity,
         store: &Store,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let api = &config.kubernetes_api;
         let front = TcpListener::bind(api.listen)
@@ -88,7 +89,7 @@ impl Sockets {
         Ok(Self {
             front,
             security,
-            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys)
+            agents: Door::bind(config.agents.listen, &config.quic, identity, &keys, metrics)
                 .await
                 .context("agents.listen")?,
             ops: ops::bind(config.ops.listen).context("ops.listen")?,
@@ -134,6 +135,7 @@ impl Parts {
         Listener {
             limits: listener::Limits {
                 sessions: config.agents.max_sessions,
+                probe_every: config.agents.probe_every,
             },
             store: self.store.clone(),
             registry: self.registry.clone(),

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ci_tunnel::config::net::{LogConfig, Quic};
 
@@ -47,6 +48,7 @@ impl Default for Agents {
             listen: any(8155),
             address: None,
             max_sessions: 10_000,
+            probe_every: Duration::from_secs(30),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Hello → token check → welcome, or a refusal that says why.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use ci_tunnel::transport::tcp;
 use super::Listener;
 use crate::agents::Session;
 use crate::identity::Agent;
-use crate::store::{AgentToken, Refusal};
+use crate::store::{AgentToken, AgentTokenRecord, Refusal};
 
 /// An agent that is admitted: its session and its control stream.
 #[derive(Debug)]
@@ -50,8 +51,9 @@ pub enum Error {
 
 /// How long a refused agent waits before it asks again, when nothing it does can help sooner.
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
-/// The same when the server only has no room or no store for now.
-const RETRY_BUSY: Duration = Duration::from_secs(5);
+/// The same when the server only has no room or no store for now: somewhere in between, so that those refused together do not
+/// come back together.
+const RETRY_BUSY: Range<u64> = 5_000..10_000;
 /// For a refused agent to read why, and to close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -70,10 +72,11 @@ impl Error {
 
     /// What the agent is told; `None` when it can not be told anything.
     fn refusal(&self) -> Option<Refused> {
+        let busy = Duration::from_millis(rand::random_range(RETRY_BUSY));
         let (code, retry_after) = match self {
-            Self::Token(Refusal::Store(_)) => (Code::Internal, RETRY_BUSY),
+            Self::Token(Refusal::Store(_)) => (Code::Internal, busy),
             Self::Token(_) | Self::NotAToken => (Code::TokenRejected, RETRY_REFUSED),
-            Self::Overloaded => (Code::Overloaded, RETRY_BUSY),
+            Self::Overloaded => (Code::Overloaded, busy),
             Self::Protocol => (Code::Protocol, RETRY_REFUSED),
             Self::Quic(_) | Self::Tls(_) | Self::Http2(_) | Self::Stream(_) | Self::Deadline => {
                 return None;
@@ -110,7 +113,7 @@ pub async fn admit(
             let quic = &listener.quic;
             let first_credit = connection.agree(quic, hello.first_credit, &listener.budget);
             let most = quic.max_streams as usize;
-            let session = Session::new(number, agent.id, token, hello, connection, most);
+            let session = Session::new(number, &token, hello, connection, &listener.metrics, most);
             let welcome = Welcome {
                 agent: agent.id.0,
                 session: number,
@@ -138,7 +141,7 @@ async fn check(
     listener: &Listener,
     receiver: &mut Receiver,
     room: bool,
-) -> Result<(Hello, Agent, crate::store::AgentTokenId), Error> {
+) -> Result<(Hello, Agent, AgentTokenRecord), Error> {
     let Some(Message::Hello(hello)) = read(receiver).await? else {
         return Err(Error::Protocol);
     };
@@ -151,7 +154,7 @@ async fn check(
         .verify_agent_token(&token, SystemTime::now())
         .await
         .map_err(Error::Token)?;
-    Ok((hello, agent, record.id))
+    Ok((hello, agent, record))
 }
 
 /// Sends the refusal and lets the agent close, so that the message is not overtaken by the close.

@@ -1,16 +1,21 @@
 //! The control stream of an admitted agent, from welcome to the end of its session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ci_tunnel::protocol::code::Code;
 use ci_tunnel::protocol::control::{Configure, Message};
 use ci_tunnel::transport::stream::{self, Receiver, Sender};
+use tokio::sync::watch;
 
 use super::Listener;
 use super::admit::{Admitted, read, send};
-use super::pings::{Due, Pings};
+use super::pings::{self, Due, Pings};
+use super::probe::Probes;
 use crate::agents::Session;
+use crate::agents::standing::Trouble;
 use crate::audit::event::What;
+use crate::configrepo::Snapshot;
 use crate::identity::Agent;
 
 /// How long an agent that only looks may stay.
@@ -45,7 +50,7 @@ pub(super) async fn run(listener: &Listener, admitted: Admitted) {
         version: session.hello.version.clone(),
         pod: session.hello.pod.clone(),
     });
-    let registered = listener.registry.register(std::sync::Arc::clone(&session));
+    let registered = listener.registry.register(Arc::clone(&session));
     let (code, reason) = match talk(listener, &session, &agent, sender, receiver).await {
         Ok(End::Closed) => (Code::Done, "the agent closed its control stream".to_owned()),
         Ok(End::Silent) => {
@@ -82,23 +87,34 @@ enum End {
 
 async fn talk(
     listener: &Listener,
-    session: &Session,
+    session: &Arc<Session>,
     agent: &Agent,
     mut sender: Sender,
     mut receiver: Receiver,
 ) -> Result<End, stream::Error> {
     let mut rules = listener.rules.clone();
-    let mut configured = Configure::default();
+    let mut wishes = Configure {
+        log_level: log_level(agent, &mut rules),
+        ..Configure::default()
+    };
+    let mut sent = Configure::default();
     let mut pings = Pings::new();
+    let mut probes = Probes::new(listener.limits.probe_every);
     let mut told = false;
     loop {
-        configured = configure(agent, &mut rules, &mut sender, configured).await?;
+        let pace = pings::pace(listener.registry.count());
+        pings.expect_every(pace);
+        wishes.ping_every = Some(pace);
+        if wishes != sent {
+            send(&mut sender, &Message::Configure(wishes.clone())).await?;
+            sent = wishes.clone();
+        }
         // `read` keeps what it has in the receiver, so losing the race loses nothing.
         tokio::select! {
             message = read(&mut receiver) => match message? {
                 Some(message) => {
                     pings.heard();
-                    session.doubt(false);
+                    session.trouble(Trouble::Silent, None);
                     on_message(session, &mut sender, message).await?;
                 }
                 None => return Ok(End::Closed),
@@ -108,12 +124,20 @@ async fn talk(
             }
             due = pings.next(session) => match due {
                 Due::Ping(number) => send(&mut sender, &Message::Ping(number)).await?,
-                Due::Doubt => session.doubt(true),
+                Due::Doubt => {
+                    let why = "the agent leaves pings unanswered";
+                    session.trouble(Trouble::Silent, Some(why.to_owned()));
+                }
                 Due::GiveUp => return Ok(End::Silent),
             },
-            changed = rules.changed() => if changed.is_err() {
-                return Ok(End::Closed);
+            changed = rules.changed() => match changed {
+                Ok(()) => wishes.log_level = log_level(agent, &mut rules),
+                Err(_) => return Ok(End::Closed),
             },
+            verdict = probes.next(session, listener.registry.count()) => {
+                session.trouble(Trouble::Stuck, verdict.clone());
+                wishes.set_aside = verdict;
+            }
             () = listener.drain.draining(), if !told => {
                 told = true;
                 // The session stays in use: requests that were accepted before the drain have nobody else.
@@ -123,20 +147,10 @@ async fn talk(
     }
 }
 
-/// Sends the settings of the agent's configuration file when they are others than those sent last.
-async fn configure(
-    agent: &Agent,
-    rules: &mut tokio::sync::watch::Receiver<std::sync::Arc<crate::configrepo::Snapshot>>,
-    sender: &mut Sender,
-    sent: Configure,
-) -> Result<Configure, stream::Error> {
+/// What the agent's configuration file says of its log.
+fn log_level(agent: &Agent, rules: &mut watch::Receiver<Arc<Snapshot>>) -> Option<String> {
     let in_force = rules.borrow_and_update().in_force(agent);
-    let log_level = in_force.log_level().map(|level| level.as_str().to_owned());
-    let wanted = Configure { log_level };
-    if wanted != sent {
-        send(sender, &Message::Configure(wanted.clone())).await?;
-    }
-    Ok(wanted)
+    in_force.log_level().map(|level| level.as_str().to_owned())
 }
 
 async fn on_message(

@@ -1,5 +1,6 @@
 //! The two ways in for agents: QUIC, and TLS over TCP for networks that block UDP.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,17 +14,25 @@ use ci_tunnel::transport::connection::{Connection, Transport};
 use ci_tunnel::transport::endpoint::{self, Keys};
 use ci_tunnel::transport::tls::ServerIdentity;
 use ci_tunnel::transport::{http2, tcp};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::admit;
+use super::turns::Turns;
+use crate::metrics::{Metrics, OutcomeLabels};
 
-/// QUIC handshakes at a time: each costs half a millisecond of CPU, and a storm of returning agents must leave
-/// room for requests.
+/// QUIC handshakes at a time.
 const HANDSHAKES: usize = 64;
-/// Waiting handshakes beyond which addresses must prove themselves (RFC 9000, section 8.1).
+/// Agents that wait for one of these places.
+const WAITING: usize = 1024;
+/// Waiting agents beyond which addresses must prove themselves (RFC 9000, section 8.1).
 const VALIDATE_FROM: usize = 32;
+/// Who waited longer is sent away: it has asked again since, or has given up.
+const STALE: Duration = Duration::from_secs(2);
 /// The same over TCP, where whoever says nothing costs only a socket, and for a shorter time.
 const TCP_HANDSHAKES: usize = 256;
 /// For TLS over TCP.
@@ -42,6 +51,10 @@ pub struct Door {
     settings: Quic,
     quic_handshakes: Arc<Semaphore>,
     tcp_handshakes: Arc<Semaphore>,
+    /// Agents for which there is no place yet, and since when.
+    waiting: VecDeque<(Instant, quinn::Incoming)>,
+    turns: Turns,
+    handshakes: Family<OutcomeLabels, Counter>,
     /// What drives connections over TCP.
     tasks: TaskTracker,
 }
@@ -82,6 +95,7 @@ impl Door {
         quic: &Quic,
         identity: &ServerIdentity,
         keys: &Keys,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let (endpoint, tcp) = sockets(address, quic, identity, keys).await?;
         Ok(Self {
@@ -91,6 +105,9 @@ impl Door {
             settings: quic.clone(),
             quic_handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             tcp_handshakes: Arc::new(Semaphore::new(TCP_HANDSHAKES)),
+            waiting: VecDeque::new(),
+            turns: Turns::new(),
+            handshakes: metrics.agent_handshakes.clone(),
             tasks: TaskTracker::new(),
         })
     }
@@ -104,43 +121,58 @@ impl Door {
     }
 
     /// The next agent; `None` when there will be no more. Losing a race loses nobody.
-    pub(super) async fn next(&self) -> Option<Visitor> {
+    pub(super) async fn next(&mut self) -> Option<Visitor> {
         loop {
             let visitor = tokio::select! {
-                incoming = self.quic.accept() => self.over_quic(incoming?),
+                incoming = self.quic.accept() => {
+                    self.queue(incoming?);
+                    continue;
+                }
+                handshake = place(&self.quic_handshakes, &self.turns), if !self.waiting.is_empty() => {
+                    self.first_in_line(handshake?)
+                }
                 visitor = self.over_tcp() => visitor,
             };
             if visitor.is_some() {
+                self.turns.taken();
                 return visitor;
             }
         }
     }
 
-    /// Nobody when all places are taken: who comes is asked to prove its address, or sent away.
-    fn over_quic(&self, incoming: quinn::Incoming) -> Option<Visitor> {
-        let free = self.quic_handshakes.available_permits();
-        if free < HANDSHAKES - VALIDATE_FROM && incoming.may_retry() {
+    /// Who finds too many waiting is asked to prove its address, or sent away.
+    fn queue(&mut self, incoming: quinn::Incoming) {
+        if self.waiting.len() >= WAITING {
+            self.count("refused");
+            incoming.refuse();
+        } else if self.waiting.len() >= VALIDATE_FROM && incoming.may_retry() {
+            self.count("retry");
             // An error only says that the packet was no longer of use.
             let _ = incoming.retry();
-            return None;
+        } else {
+            self.waiting.push_back((Instant::now(), incoming));
         }
-        let Ok(handshake) = Arc::clone(&self.quic_handshakes).try_acquire_owned() else {
-            incoming.refuse();
-            return None;
-        };
-        Some(Visitor {
-            address: incoming.remote_address(),
-            incoming: Incoming::Quic(Box::new(incoming)),
-            handshake,
-        })
+    }
+
+    fn first_in_line(&mut self, handshake: OwnedSemaphorePermit) -> Option<Visitor> {
+        while let Some((since, incoming)) = self.waiting.pop_front() {
+            if since.elapsed() > STALE {
+                self.count("stale");
+                incoming.refuse();
+                continue;
+            }
+            return Some(Visitor {
+                address: incoming.remote_address(),
+                incoming: Incoming::Quic(Box::new(incoming)),
+                handshake,
+            });
+        }
+        None
     }
 
     /// Who finds all places taken waits in the kernel's queue.
     async fn over_tcp(&self) -> Option<Visitor> {
-        let handshake = Arc::clone(&self.tcp_handshakes)
-            .acquire_owned()
-            .await
-            .ok()?;
+        let handshake = place(&self.tcp_handshakes, &self.turns).await?;
         match self.tcp.accept().await {
             Ok((stream, address)) => Some(Visitor {
                 incoming: Incoming::Tcp {
@@ -161,6 +193,10 @@ impl Door {
         }
     }
 
+    fn count(&self, outcome: &'static str) {
+        let labels = OutcomeLabels { outcome };
+        self.handshakes.get_or_create(&labels).inc();
+    }
     /// Lets nobody in any more.
     pub(super) fn shut(self) -> Leaving {
         Leaving {
@@ -171,6 +207,14 @@ impl Door {
 }
 
 impl Leaving {
+    /// Says nothing to agents that come now, so that they find another server, or the next one here. Never ends.
+    pub(super) async fn ignore(&self) {
+        while let Some(incoming) = self.quic.accept().await {
+            incoming.ignore();
+        }
+        std::future::pending().await
+    }
+
     /// Closes every connection over QUIC, and waits until all have heard of their end.
     pub(super) async fn close(self) {
         self.quic
@@ -210,6 +254,13 @@ impl Visitor {
         };
         Ok((connection, self.handshake))
     }
+}
+
+/// A place among the handshakes, and its turn.
+async fn place(places: &Arc<Semaphore>, turns: &Turns) -> Option<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    turns.next().await;
+    Some(place)
 }
 
 async fn sockets(

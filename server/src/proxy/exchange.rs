@@ -30,7 +30,13 @@ impl Proxy {
         let agent = Arc::clone(&permitted.agent);
         let safe = is_safe(&head);
         let late = self.config.response_head_timeout;
-        let rejected = |error| forward_reject(error, agent.to_string(), safe, late);
+        let session = Arc::clone(route.running.session());
+        let rejected = |error| {
+            if matches!(error, forward::Error::Timeout) {
+                session.suspect();
+            }
+            forward_reject(error, agent.to_string(), safe, late)
+        };
         let cut = permitted.live.request().cut();
         let upload = forward::Uploading {
             sent: record.sent(),

@@ -1,6 +1,6 @@
 //! Every refusal → status, Kubernetes `Status`, headers. The only file of the proxy that names a status code of ours.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ci_tunnel::kube;
@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use super::limits::Over;
 use super::live::Why;
 use crate::access::Denied;
+use crate::agents::registry::Absent;
 use crate::authn;
 use crate::configrepo::webhook;
 use crate::identity::Agent;
@@ -51,11 +52,8 @@ pub enum Reject {
     BodyTooLong { limit: usize },
     #[error("too many requests: {0}; try again in {secs}s", secs = seconds(.0.retry_after))]
     TooManyRequests(Over),
-    #[error("agent {agent} is not connected{}; is it running, and can it reach this server?", away_since(*since))]
-    AgentAway {
-        agent: String,
-        since: Option<SystemTime>,
-    },
+    #[error("agent {agent} {}", away(absent))]
+    AgentAway { agent: String, absent: Absent },
     #[error(
         "agent {agent} takes no more requests: the limit of streams on its connections is reached"
     )]
@@ -262,11 +260,18 @@ fn seconds(after: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
-fn away_since(since: Option<SystemTime>) -> String {
-    match since.and_then(|since| jiff::Timestamp::try_from(since).ok()) {
-        Some(since) => format!(" (since {since:.0})"),
-        None => " (not seen since this server started)".to_owned(),
+fn away(absent: &Absent) -> String {
+    if absent.draining {
+        return "is shutting down, and no other instance of it is connected".to_owned();
     }
+    let since = absent
+        .since
+        .and_then(|since| jiff::Timestamp::try_from(since).ok());
+    let since = match since {
+        Some(since) => format!("since {since:.0}"),
+        None => "not seen since this server started".to_owned(),
+    };
+    format!("is not connected ({since}); is it running, and can it reach this server?")
 }
 
 #[cfg(test)]

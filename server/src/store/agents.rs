@@ -1,5 +1,6 @@
 //! Agents and their tokens: registering, finding, judging, revoking.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use super::backend::NewAgentToken;
@@ -194,6 +195,17 @@ impl Store {
             .ok_or(Refusal::Unknown)?;
         self.last_used.note(record.id, now);
         Ok((registration.agent, record))
+    }
+
+    /// The agent tokens that are good now, for whoever holds many to what the store says.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn agent_tokens_in_force(
+        &self,
+        now: SystemTime,
+    ) -> Result<HashSet<AgentTokenId>, Error> {
+        self.backend.agent_tokens_in_force(now).await
     }
 
     /// Whether a session opened by this token may go on. To be asked whenever [`Store::changes`] tells of a change.

@@ -1,5 +1,6 @@
 //! What a database must do for the store: rows in, rows out. Judgement, tokens and clocks are the store's.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -103,6 +104,8 @@ pub(super) trait AgentTokens {
     /// By id, revoked and expired ones included.
     fn agent_tokens(&self, agent: AgentId) -> Answer<'_, Vec<AgentTokenRecord>>;
     fn agent_token(&self, id: AgentTokenId) -> Answer<'_, Option<AgentTokenRecord>>;
+    /// Those that are neither revoked nor expired.
+    fn agent_tokens_in_force(&self, now: SystemTime) -> Answer<'_, HashSet<AgentTokenId>>;
     fn agent_token_by_hash(&self, hash: [u8; 32]) -> Answer<'_, Option<AgentTokenRecord>>;
     /// Keeps the time of an earlier revocation. Whether the token was there.
     fn revoke_agent_token(&self, id: AgentTokenId, now: SystemTime) -> Answer<'_, bool>;

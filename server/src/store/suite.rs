@@ -124,6 +124,9 @@ pub(super) async fn tokens_expire(store: &Store) {
     let last = now() + DAY - Duration::from_secs(1);
     store.verify_agent_token(&token, last).await.unwrap();
     store.agent_token_valid(record.id, last).await.unwrap();
+    let in_force = |now| store.agent_tokens_in_force(now);
+    assert!(in_force(last).await.unwrap().contains(&record.id));
+    assert!(!in_force(now() + DAY).await.unwrap().contains(&record.id));
     assert!(matches!(
         store.verify_agent_token(&token, now() + DAY).await,
         Err(Refusal::Expired)
@@ -153,6 +156,8 @@ pub(super) async fn tokens_are_revoked(store: &Store) {
         store.agent_tokens(agent.id).await.unwrap()[0].revoked_at,
         Some(now())
     );
+    let in_force = store.agent_tokens_in_force(now()).await.unwrap();
+    assert_eq!(in_force.into_iter().collect::<Vec<_>>(), [AgentTokenId(2)]);
     assert!(matches!(
         store.verify_agent_token(&token, now()).await,
         Err(Refusal::Revoked)

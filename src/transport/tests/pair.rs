@@ -18,7 +18,7 @@ pub(in crate::transport) struct Pair {
     pub(in crate::transport) server: Connection,
     pub(in crate::transport) agent: Connection,
     pub(super) relay: Relay,
-    _endpoints: Vec<quinn::Endpoint>,
+    _endpoint: Option<quinn::Endpoint>,
     _dir: tempfile::TempDir,
 }
 
@@ -44,14 +44,14 @@ impl Pair {
         let relay = Relay::udp(endpoint.local_addr().unwrap()).await;
         let trust = tls::client_config(&Trust::Pin(identity.pin()), &[ALPN]).unwrap();
         let client = endpoint::client(relay.address, quic).unwrap();
-        let connect = endpoint::connect(&client, relay.address, "localhost", quic, trust);
+        let connect = client.connect(relay.address, "localhost", quic, trust);
         let accept = async { endpoint.accept().await.unwrap().await.unwrap() };
         let (agent, server) = tokio::join!(connect, accept);
         Self {
             server: Connection::accepted(server),
             agent: agent.unwrap(),
             relay,
-            _endpoints: vec![endpoint, client],
+            _endpoint: Some(endpoint),
             _dir: dir,
         }
     }
@@ -79,7 +79,7 @@ impl Pair {
             server,
             agent,
             relay,
-            _endpoints: Vec::new(),
+            _endpoint: None,
             _dir: dir,
         }
     }

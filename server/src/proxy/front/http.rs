@@ -132,6 +132,7 @@ async fn ends(
     client: &Client,
     limits: Limits,
 ) -> bool {
+    let begun = requests.clone();
     let idle = async {
         let mut used = false;
         loop {
@@ -151,7 +152,8 @@ async fn ends(
     };
     tokio::select! {
         biased;
-        () = drain.draining() => true,
+        // An error means that the connection is over.
+        () = drain.draining() => begun.has_changed().unwrap_or(true),
         used = idle => used,
     }
 }

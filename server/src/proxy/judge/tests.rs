@@ -272,41 +272,17 @@ async fn a_session_that_ends_takes_only_what_it_carries() {
 #[tokio::test]
 async fn a_kept_decision_answers_its_own_question_alone() {
     let rig = Rig::new().await;
-    let rules = Arc::clone(&rig.proxy.rules.borrow());
+    let [rules, newer] = [Arc::clone(&rig.proxy.rules.borrow()), Arc::default()];
     let [who, other] = [(); 2].map(|()| Arc::new(rig.who.clone()));
     let [agent, another] = [0, 1].map(|id| rig.proxy.directory.get(AgentId(id)).unwrap());
-    let question = || Question {
-        who: &who,
-        agent: &agent,
-        rules: &rules,
-        granted: None,
-    };
-    let decided = question().decide().unwrap();
-    assert!(decided.answers(&question()));
-    let newer = Arc::new(Snapshot::default());
-    let granted = Granted {
-        authorize: Authorize::Gitlab,
-        agents: HashMap::new(),
-    };
-    let others = [
-        Question {
-            who: &other,
-            ..question()
-        },
-        Question {
-            agent: &another,
-            ..question()
-        },
-        Question {
-            rules: &newer,
-            ..question()
-        },
-        Question {
-            granted: Some(Arc::new(granted)),
-            ..question()
-        },
-    ];
-    for question in others {
-        assert!(!decided.answers(&question), "{question:?}");
-    }
+    let (authorize, agents) = (Authorize::Gitlab, HashMap::new());
+    let told = Some(Arc::new(Granted { authorize, agents }));
+    #[rustfmt::skip]
+    let ask = |who, agent, rules, granted| Question { who, agent, rules, granted };
+    let decided = ask(&who, &agent, &rules, None).decide().unwrap();
+    assert!(decided.answers(&ask(&who, &agent, &rules, None)));
+    assert!(!decided.answers(&ask(&other, &agent, &rules, None)));
+    assert!(!decided.answers(&ask(&who, &another, &rules, None)));
+    assert!(!decided.answers(&ask(&who, &agent, &newer, None)));
+    assert!(!decided.answers(&ask(&who, &agent, &rules, told)));
 }

@@ -1,5 +1,6 @@
 //! Agent tokens' rows.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use super::{Sqlite, key};
@@ -44,6 +45,17 @@ impl AgentTokens for Sqlite {
             let select = format!("{SELECT} WHERE id = ?");
             let row = self.one(sqlx::query_as(&select).bind(key(id.0))).await?;
             row.map(|row| self.agent_token_record(row)).transpose()
+        })
+    }
+
+    fn agent_tokens_in_force(&self, now: SystemTime) -> Answer<'_, HashSet<AgentTokenId>> {
+        Box::pin(async move {
+            let select = "SELECT id FROM agent_tokens \
+                          WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)";
+            let select = sqlx::query_as(select).bind(to_seconds(now));
+            let rows: Vec<(i64,)> = self.all(select).await?;
+            let id = |(id,): (i64,)| Ok(AgentTokenId(self.unsigned(id)?));
+            rows.into_iter().map(id).collect()
         })
     }
 
