@@ -94,21 +94,33 @@ fn credits() -> impl Strategy<Value = Vec<(u64, u64)>> {
     vec((0u64..MAX_VARINT, 0u64..MAX_VARINT), 0..20)
 }
 
-fn message() -> impl Strategy<Value = Message> {
-    let millis = (0u64..1 << 40).prop_map(Duration::from_millis);
-    prop_oneof![
-        (
-            text(),
-            any::<u64>(),
-            text(),
-            proptest::option::of(text()),
-            proptest::option::of(text()),
-            any::<bool>(),
-            proptest::option::of(0u64..MAX_VARINT),
-            proptest::option::of(0u64..MAX_VARINT),
-        )
-            .prop_map(
-                |(
+fn millis() -> impl Strategy<Value = Duration> {
+    (0u64..1 << 40).prop_map(Duration::from_millis)
+}
+
+fn hello() -> impl Strategy<Value = Message> {
+    (
+        text(),
+        any::<u64>(),
+        text(),
+        proptest::option::of(text()),
+        proptest::option::of(text()),
+        any::<bool>(),
+        proptest::option::of(0u64..MAX_VARINT),
+        proptest::option::of(0u64..MAX_VARINT),
+    )
+        .prop_map(
+            |(
+                token,
+                instance,
+                version,
+                pod,
+                kubernetes_version,
+                probe,
+                max_streams,
+                first_credit,
+            )| {
+                Message::Hello(Hello {
                     token,
                     instance,
                     version,
@@ -117,33 +129,47 @@ fn message() -> impl Strategy<Value = Message> {
                     probe,
                     max_streams,
                     first_credit,
-                )| {
-                    Message::Hello(Hello {
-                        token,
-                        instance,
-                        version,
-                        pod,
-                        kubernetes_version,
-                        probe,
-                        max_streams,
-                        first_credit,
-                    })
-                }
-            ),
-        (
-            0u64..MAX_VARINT,
-            0u64..MAX_VARINT,
-            text(),
-            proptest::option::of(0u64..MAX_VARINT)
-        )
-            .prop_map(|(agent, session, version, first_credit)| {
-                Message::Welcome(Welcome {
-                    agent,
-                    session,
-                    version,
-                    first_credit,
                 })
-            }),
+            },
+        )
+}
+
+fn welcome() -> impl Strategy<Value = Message> {
+    (
+        0u64..MAX_VARINT,
+        0u64..MAX_VARINT,
+        text(),
+        proptest::option::of(0u64..MAX_VARINT),
+    )
+        .prop_map(|(agent, session, version, first_credit)| {
+            Message::Welcome(Welcome {
+                agent,
+                session,
+                version,
+                first_credit,
+            })
+        })
+}
+
+fn configure() -> impl Strategy<Value = Message> {
+    (
+        proptest::option::of(text()),
+        proptest::option::of(millis()),
+        proptest::option::of(text()),
+    )
+        .prop_map(|(log_level, ping_every, set_aside)| {
+            Message::Configure(Configure {
+                log_level,
+                ping_every,
+                set_aside,
+            })
+        })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        hello(),
+        welcome(),
         (credits(), credits(), credits()).prop_map(|(granted, returned, blocked)| {
             Message::Credit(Credit {
                 granted,
@@ -151,7 +177,7 @@ fn message() -> impl Strategy<Value = Message> {
                 blocked,
             })
         }),
-        (0..Code::ALL.len(), text(), millis.clone()).prop_map(|(code, message, retry_after)| {
+        (0..Code::ALL.len(), text(), millis()).prop_map(|(code, message, retry_after)| {
             Message::Refused(Refused {
                 code: Code::ALL[code],
                 message,
@@ -160,21 +186,10 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (0u64..MAX_VARINT).prop_map(Message::Ping),
         (0u64..MAX_VARINT).prop_map(Message::Pong),
-        millis.clone().prop_map(|grace| Message::Drain { grace }),
+        millis().prop_map(|grace| Message::Drain { grace }),
         (any::<bool>(), text())
             .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
-        (
-            proptest::option::of(text()),
-            proptest::option::of(millis.clone()),
-            proptest::option::of(text())
-        )
-            .prop_map(|(log_level, ping_every, set_aside)| {
-                Message::Configure(Configure {
-                    log_level,
-                    ping_every,
-                    set_aside,
-                })
-            }),
+        configure(),
         (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
             Message::Close(Close {
                 code: Code::ALL[code],
