@@ -74,6 +74,8 @@ pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub const DEFAULT_UDP_BUFFER: ByteSize = ByteSize::mib(4);
 /// The default of [`Quic::initial_mtu`]: what every QUIC path must carry.
 pub const DEFAULT_INITIAL_MTU: u16 = 1200;
+/// The default of [`Quic::max_mtu`]: Ethernet's usual frames, less the headers of IPv6 and UDP.
+pub const DEFAULT_MAX_MTU: u16 = 1452;
 
 /// The knobs of a QUIC endpoint. The defaults are meant to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,10 +103,12 @@ pub struct Quic {
     pub congestion: Congestion,
     /// The kernel's buffers of the UDP socket, each way; the kernel may give less. Default 4MiB.
     pub udp_buffer: ByteSize,
-    /// Whether to look for larger packets that the path carries. Default true.
+    /// Whether to look for larger packets that the path carries, up to `max_mtu`. Default true.
     pub mtu_discovery: bool,
     /// The size of the first packets, 1200 to 65527. Default 1200.
     pub initial_mtu: u16,
+    /// The size of the largest packets to look for, and to take, `initial_mtu` to 65527. Default 1452.
+    pub max_mtu: u16,
     /// Whether to hand the kernel many packets at once; off for network cards that lose these. Default true.
     pub gso: bool,
 }
@@ -124,6 +128,7 @@ impl Default for Quic {
             udp_buffer: DEFAULT_UDP_BUFFER,
             mtu_discovery: true,
             initial_mtu: DEFAULT_INITIAL_MTU,
+            max_mtu: DEFAULT_MAX_MTU,
             gso: true,
         }
     }
@@ -146,6 +151,14 @@ pub enum Error {
     /// The first packets are too small for QUIC or too large for UDP.
     #[error("quic.initial_mtu is {0}: it must be from 1200 to 65527")]
     InitialMtu(u16),
+    /// The largest packets are smaller than the first ones, or too large for UDP.
+    #[error("quic.max_mtu is {max}: it must be from quic.initial_mtu ({initial}) to 65527")]
+    MaxMtu {
+        /// The largest.
+        max: u16,
+        /// The first.
+        initial: u16,
+    },
     /// One lost keep-alive would end the connection.
     #[error("quic.keep_alive is {}: it must be more than 0s and less than half of quic.idle_timeout ({})",
         duration::format(*keep_alive), duration::format(*idle_timeout))]
@@ -189,6 +202,12 @@ impl Quic {
         if !(1200..=65527).contains(&self.initial_mtu) {
             return Err(Error::InitialMtu(self.initial_mtu));
         }
+        if !(self.initial_mtu..=65527).contains(&self.max_mtu) {
+            return Err(Error::MaxMtu {
+                max: self.max_mtu,
+                initial: self.initial_mtu,
+            });
+        }
         Ok(())
     }
 }
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn reads_every_knob() {
         let text = "{max_streams: 8, initial_window: 16KiB, stream_window: 64KiB, connection_budget: 1MiB, budget: 0, send_window: 1MiB, idle_timeout: 30s, keep_alive: 10s, \
-                    congestion: bbr, udp_buffer: 2MiB, mtu_discovery: false, initial_mtu: 1400, gso: false}";
+                    congestion: bbr, udp_buffer: 2MiB, mtu_discovery: false, initial_mtu: 1400, max_mtu: 8952, gso: false}";
         let quic: Quic = from_str(text, "f.yaml").unwrap();
         assert_eq!(
             (quic.congestion, quic.stream_window),
@@ -233,6 +252,8 @@ mod tests {
             ("keep_alive: 8s", "keep_alive"),
             ("keep_alive: 0s", "keep_alive"),
             ("initial_mtu: 1199", "initial_mtu"),
+            ("max_mtu: 1199", "max_mtu"),
+            ("max_mtu: 65528", "max_mtu"),
             ("max_streams: 0", "max_streams"),
             ("send_window: 5GiB", "send_window"),
         ] {

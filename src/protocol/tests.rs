@@ -94,6 +94,52 @@ fn credits() -> impl Strategy<Value = Vec<(u64, u64)>> {
     vec((0u64..MAX_VARINT, 0u64..MAX_VARINT), 0..20)
 }
 
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        hello(),
+        (
+            0u64..MAX_VARINT,
+            0u64..MAX_VARINT,
+            text(),
+            proptest::option::of(0u64..MAX_VARINT)
+        )
+            .prop_map(|(agent, session, version, first_credit)| {
+                Message::Welcome(Welcome {
+                    agent,
+                    session,
+                    version,
+                    first_credit,
+                })
+            }),
+        (credits(), credits(), credits()).prop_map(|(granted, returned, blocked)| {
+            Message::Credit(Credit {
+                granted,
+                returned,
+                blocked,
+            })
+        }),
+        (0..Code::ALL.len(), text(), millis()).prop_map(|(code, message, retry_after)| {
+            Message::Refused(Refused {
+                code: Code::ALL[code],
+                message,
+                retry_after,
+            })
+        }),
+        (0u64..MAX_VARINT).prop_map(Message::Ping),
+        (0u64..MAX_VARINT).prop_map(Message::Pong),
+        millis().prop_map(|grace| Message::Drain { grace }),
+        (any::<bool>(), text())
+            .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
+        configure(),
+        (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
+            Message::Close(Close {
+                code: Code::ALL[code],
+                reason,
+            })
+        }),
+    ]
+}
+
 fn millis() -> impl Strategy<Value = Duration> {
     (0u64..1 << 40).prop_map(Duration::from_millis)
 }
@@ -134,23 +180,6 @@ fn hello() -> impl Strategy<Value = Message> {
         )
 }
 
-fn welcome() -> impl Strategy<Value = Message> {
-    (
-        0u64..MAX_VARINT,
-        0u64..MAX_VARINT,
-        text(),
-        proptest::option::of(0u64..MAX_VARINT),
-    )
-        .prop_map(|(agent, session, version, first_credit)| {
-            Message::Welcome(Welcome {
-                agent,
-                session,
-                version,
-                first_credit,
-            })
-        })
-}
-
 fn configure() -> impl Strategy<Value = Message> {
     (
         proptest::option::of(text()),
@@ -164,39 +193,6 @@ fn configure() -> impl Strategy<Value = Message> {
                 set_aside,
             })
         })
-}
-
-fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![
-        hello(),
-        welcome(),
-        (credits(), credits(), credits()).prop_map(|(granted, returned, blocked)| {
-            Message::Credit(Credit {
-                granted,
-                returned,
-                blocked,
-            })
-        }),
-        (0..Code::ALL.len(), text(), millis()).prop_map(|(code, message, retry_after)| {
-            Message::Refused(Refused {
-                code: Code::ALL[code],
-                message,
-                retry_after,
-            })
-        }),
-        (0u64..MAX_VARINT).prop_map(Message::Ping),
-        (0u64..MAX_VARINT).prop_map(Message::Pong),
-        millis().prop_map(|grace| Message::Drain { grace }),
-        (any::<bool>(), text())
-            .prop_map(|(ready, message)| Message::Health(Health { ready, message })),
-        configure(),
-        (0..Code::ALL.len(), text()).prop_map(|(code, reason)| {
-            Message::Close(Close {
-                code: Code::ALL[code],
-                reason,
-            })
-        }),
-    ]
 }
 
 /// The payload of the one frame that `bytes` are, whose announced length must be the real one.

@@ -203,10 +203,14 @@ impl Client {
 fn bind(
     address: SocketAddr,
     quic: &Quic,
-    endpoint: EndpointConfig,
+    mut endpoint: EndpointConfig,
     server: Option<quinn::ServerConfig>,
 ) -> Result<quinn::Endpoint, Error> {
     let failed = |source| Error::Bind { address, source };
+    // Whoever takes less than it is ready to send keeps the other side's packets small.
+    endpoint
+        .max_udp_payload_size(quic.max_mtu)
+        .expect("the configuration was checked: 1200 bytes or more");
     let socket = socket(address, quic).map_err(failed)?;
     quinn::Endpoint::new(endpoint, server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
 }

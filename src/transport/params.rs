@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quinn::congestion::{BbrConfig, CubicConfig};
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::config::net::{Congestion, Quic};
 
@@ -41,9 +41,9 @@ pub fn transport(quic: &Quic, side: Side) -> Arc<TransportConfig> {
     if side == Side::Agent {
         config.keep_alive_interval(Some(quic.keep_alive));
     }
-    if !quic.mtu_discovery {
-        config.mtu_discovery_config(None);
-    }
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(quic.max_mtu);
+    config.mtu_discovery_config(quic.mtu_discovery.then_some(discovery));
     match quic.congestion {
         Congestion::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
         Congestion::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),

@@ -56,7 +56,7 @@ impl Incoming {
     }
 
     /// The reader finds nothing to take.
-    pub(in crate::transport) fn waits(&mut self) {
+    pub(in crate::transport) fn waits(&self) {
         if let Some(held) = &self.held {
             held.window().waits();
             self.credit.grant(self.stream, held);

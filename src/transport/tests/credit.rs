@@ -283,11 +283,9 @@ async fn an_upload_that_is_not_wanted_is_no_stalled_one(transport: Transport) {
     drop(question);
     let upload = tokio::spawn(async move {
         for _ in 0..100 {
-            if let Err(error) = up.write(vec![1; PIECE].into()).await {
-                return Err(error);
-            }
+            up.write(vec![1; PIECE].into()).await?;
         }
-        Ok(up)
+        Ok::<_, stream::Error>(up)
     });
     let uploaded = timeout(SOON, upload).await.unwrap().unwrap();
     match transport {
