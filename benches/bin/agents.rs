@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use ci_tunnel::config::value::{Secret, SecretSource};
 use ci_tunnel::protocol::control::Health;
 use ci_tunnel::runtime::drain;
@@ -25,6 +26,7 @@ use ci_tunnel_tests::apiserver::ApiServer;
 use ci_tunnel_tests::client::{Client, Http};
 use ci_tunnel_tests::tunnel::Tunnel;
 use clap::Parser;
+use http::Response;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -283,7 +285,9 @@ struct Asked {
 
 impl Job {
     async fn begin(tunnel: &Tunnel) -> Result<Self> {
-        let token = tunnel.job_token(&["--project", "acme/app"]).await?;
+        let token = tunnel
+            .job_token(&["--project", "acme/app", "--job-id", "42"])
+            .await?;
         let status = tunnel.status().await?;
         let agents = status["agents"].as_array().context("agents")?;
         let agent = agents
@@ -359,19 +363,32 @@ impl Job {
 }
 
 async fn ask(client: Client, over: Arc<AtomicBool>) -> Vec<Asked> {
-    let mut all = Vec::new();
+    let (mut all, mut told) = (Vec::new(), String::new());
     while !over.load(Ordering::Relaxed) {
         let at = Instant::now();
         let answer = async { client.connect().await?.get("/small").await };
         let answer = answer.await;
+        let wrong = what_is_wrong(&answer);
+        if let Some(wrong) = wrong.as_ref().filter(|wrong| *wrong != &told) {
+            eprintln!("the job: {wrong}");
+            told.clone_from(wrong);
+        }
         all.push(Asked {
             at,
             took: at.elapsed(),
-            well: answer.is_ok_and(|answer| answer.status() == 200),
+            well: wrong.is_none(),
         });
         sleep(PAUSE).await;
     }
     all
+}
+
+fn what_is_wrong(answer: &Result<Response<Bytes>>) -> Option<String> {
+    match answer {
+        Ok(answer) if answer.status() == 200 => None,
+        Ok(answer) => Some(answer.status().to_string()),
+        Err(error) => Some(format!("{error:#}")),
+    }
 }
 
 fn told(name: &str, begin: Instant, come: &[Instant]) {
