@@ -119,6 +119,9 @@ impl Listener {
             Err(_) => admit::Error::Deadline,
         };
         self.count(outcome.label(), transport);
+        if outcome.is_leaving() {
+            return tracing::debug!("an agent left before it was admitted: {outcome}");
+        }
         if let Some(unsaid) = self.strangers.say(outcome.label()) {
             tracing::warn!(
                 reason = outcome.label(),

@@ -58,9 +58,19 @@ const RETRY_BUSY: Range<u64> = 5_000..10_000;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl Error {
+    /// Whether it took its leave, as a check does and the slower of the two ways that an agent tries at once.
+    pub fn is_leaving(&self) -> bool {
+        match self {
+            Self::Stream(stream::Error::Lost(closed)) => closed.said,
+            Self::Stream(stream::Error::Reset(code)) => *code == Code::Cancelled,
+            _ => false,
+        }
+    }
+
     pub fn label(&self) -> &'static str {
         match self {
             Self::Quic(_) | Self::Tls(_) | Self::Http2(_) => "handshake",
+            Self::Stream(_) if self.is_leaving() => "left",
             Self::Stream(_) => "stream",
             Self::Protocol => "protocol",
             Self::Deadline => "deadline",
