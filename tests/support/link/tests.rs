@@ -194,36 +194,3 @@ fn the_far_host_moves() -> Result<()> {
     }
     Ok(())
 }
-
-/// What the emulator carries when nothing else is to be done; for people.
-#[test]
-#[ignore = "measures"]
-fn how_fast_it_is() -> Result<()> {
-    let link = Link::start(&Conditions {
-        delay: Duration::from_millis(1),
-        ..Conditions::default()
-    })?;
-    let (near, far) = sockets(&link)?;
-    let to = (FAR, far.local_addr()?.port());
-    far.set_read_timeout(Some(Duration::from_millis(500)))?;
-    let receiver = thread::spawn(move || {
-        let mut packet = [0; 2048];
-        let mut bytes = 0;
-        while let Ok(length) = far.recv(&mut packet) {
-            bytes += length;
-        }
-        bytes
-    });
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(3) {
-        near.send_to(&[7; 1200], to)?;
-    }
-    let sending = begin.elapsed();
-    let bytes = receiver.join().expect("it does not panic");
-    println!(
-        "UDP, 1200 bytes: {:.0} Mbit/s; {:?}",
-        bytes as f64 * 8e-6 / sending.as_secs_f64(),
-        link.counts()
-    );
-    Ok(())
-}
