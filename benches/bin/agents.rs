@@ -1,7 +1,8 @@
 //! Thousands of agents that lose their server and come back to it, while a job goes on asking: `agents [count] [transport]`.
 //!
 //! The agents are the agent's own code, all in this process. Server, the job's agent and the job have processes and a thread
-//! of their own.
+//! of their own. Each agent has buffers of some MiB that it hardly touches: `MALLOC_MMAP_THRESHOLD_=65536` keeps glibc from
+//! writing zeros over them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,6 +50,7 @@ const RULES: &str = "ci_access: { projects: [{ id: acme/app, access_as: { ci_job
 const JOBS_AGENT: &str = "acme/infra:bench";
 /// For all agents to be there.
 const PATIENCE: Duration = Duration::from_secs(300);
+const PROGRESS: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 /// Between two requests of the job.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -257,11 +259,20 @@ impl Fleet {
     /// When each came.
     async fn all_there(&self, count: usize) -> Result<Vec<Instant>> {
         let begin = Instant::now();
+        let mut told = begin;
         loop {
             let times = self.come.times.lock().expect("no panic").clone();
             if times.len() >= count || begin.elapsed() > PATIENCE {
                 eprintln!("{} of {count} are there", times.len());
                 return Ok(times);
+            }
+            if told.elapsed() > PROGRESS {
+                told = Instant::now();
+                eprintln!(
+                    "{} of {count} after {:.0} s",
+                    times.len(),
+                    begin.elapsed().as_secs_f64()
+                );
             }
             sleep(POLL).await;
         }
