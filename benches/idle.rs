@@ -17,7 +17,7 @@ use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::tunnel::{AGENT, RULES, SERVER_YAML, Tunnel};
-use crate::usage::{Memory, settle};
+use crate::usage::{Cpu, Memory, settle};
 
 /// One client's watch that has begun.
 struct Watch {
@@ -125,8 +125,7 @@ async fn rest(target: &Target, plan: &Plan, row: &mut Row<'_>) -> Result<()> {
 impl Held {
     /// Once all is quiet.
     async fn now(target: &Target) -> Result<Self> {
-        let pids: Vec<_> = target.processes.iter().map(|(_, pid)| *pid).collect();
-        settle(&pids).await?;
+        settle(|| Ok(Cpu::now(target)?.between())).await?;
         let processes = target.processes.iter();
         Ok(Self {
             processes: processes

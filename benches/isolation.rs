@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::small::{self, Sample};
 use crate::stalled;
-use crate::usage::Memory;
+use crate::usage::{Cpu, Memory, settle};
 
 /// For another reader to get the head of its answer, before it stops.
 const STALL: Duration = Duration::from_secs(3);
@@ -71,7 +71,7 @@ async fn probe_beside(peer: Peer, plan: &Plan, count: usize) -> Result<Seen> {
     let running = peer.start(&plan.programs, &origin).await?;
     let target = &running.target;
     let _stalled = stall(target, count).await?;
-    stalled::settle(target).await?;
+    settle(|| Ok(Cpu::now(target)?.total())).await?;
     let probes = timeout(PROBE, small::run(target, stalled::PROBES, plan.times()))
         .await
         .context("no small GET goes through")??;

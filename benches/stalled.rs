@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::small::{self, Load};
 use crate::tunnel::Tunnel;
-use crate::usage::{Cpu, Pid};
+use crate::usage::{Cpu, Pid, settle};
 
 /// A client that reads no further.
 #[derive(Debug)]
@@ -43,11 +43,7 @@ const LAST: Load = Load {
 const ALL_BUT_ONE: usize = 4095;
 /// Clients that begin at a time.
 const AT_ONCE: usize = 32;
-/// What processes use in a [`PAUSE`] once every buffer on the way is full.
-const IDLE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(500);
-/// Pauses after which the measurement begins all the same.
-const PATIENCE: usize = 60;
 /// In which memory must be given back.
 const RECOVERY: Duration = Duration::from_secs(60);
 
@@ -80,7 +76,7 @@ async fn beside(count: usize, plan: &Plan, quiet: &mut Quiet, report: &mut Repor
     small::run(target, PROBES, plan.times()).await?;
     let start = memory(target)?;
     let stalled = stall_many(target, count).await?;
-    settle(target).await?;
+    settle(|| Ok(Cpu::now(target)?.total())).await?;
     if count == 0 {
         let sample = small::run(target, LAST, plan.times()).await?;
         quiet.one = Some(sample.quantile(0.99));
@@ -170,19 +166,4 @@ pub async fn stall(target: &Arc<Target>) -> Result<Stalled> {
         _connection: connection,
         _response: response,
     })
-}
-
-/// Waits until nobody has anything to do any more.
-pub async fn settle(target: &Target) -> Result<()> {
-    let used = || Ok::<_, anyhow::Error>(Cpu::now(target)?.total());
-    let mut before = used()?;
-    for _ in 0..PATIENCE {
-        sleep(PAUSE).await;
-        let now = used()?;
-        if now.saturating_sub(before) <= IDLE {
-            break;
-        }
-        before = now;
-    }
-    Ok(())
 }

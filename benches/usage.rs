@@ -109,9 +109,8 @@ impl Cpu {
     }
 }
 
-/// Waits until these have next to nothing to do any more, or for half a minute.
-pub async fn settle(pids: &[Pid]) -> Result<()> {
-    let used = || pids.iter().map(|pid| pid.cpu()).sum::<Result<Duration>>();
+/// Waits until those whose processor time is `used` have next to nothing to do any more, or for half a minute.
+pub async fn settle(used: impl Fn() -> Result<Duration>) -> Result<()> {
     let mut before = used()?;
     for _ in 0..PATIENCE {
         sleep(PAUSE).await;
