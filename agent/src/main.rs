@@ -6,7 +6,7 @@ use ci_tunnel::runtime::causes::with_causes;
 use clap::Parser;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match ci_tunnel_agent::cli::Cli::parse().run() {
