@@ -103,7 +103,10 @@ impl Connection {
     /// News for the peer of its streams' credit, once there is any. Losing a race loses nothing.
     pub async fn credit_news(&self) -> control::Credit {
         match self.credit() {
-            Some(credit) => credit.news().await,
+            Some(credit) => {
+                credit.measured(self.rtt());
+                credit.news().await
+            }
             None => std::future::pending().await,
         }
     }

@@ -9,6 +9,7 @@ mod budget;
 mod gate;
 mod incoming;
 mod outgoing;
+mod path;
 mod window;
 
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ use gate::Gate;
 use incoming::Held;
 pub(super) use incoming::Incoming;
 pub(super) use outgoing::Outgoing;
+use path::Path;
+use window::Moment;
 
 /// What both ends of a connection agreed on, and what this one allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,7 @@ pub struct Credit {
     share: Share,
     /// Locked before a stream's own.
     streams: Mutex<Streams>,
+    path: Mutex<Path>,
     told: Notify,
 }
 
@@ -88,8 +92,14 @@ impl Credit {
             share: Share::new(terms.budget, process),
             terms,
             streams: Mutex::default(),
+            path: Mutex::new(Path::new()),
             told: Notify::new(),
         })
+    }
+
+    /// A round trip takes so long now; zero: that is not known. Windows grow where that makes a stream faster.
+    pub fn measured(&self, rtt: Duration) {
+        self.path().measured(rtt);
     }
 
     /// What is to be said to the peer, as soon as there is something. Losing a race loses nothing.
@@ -204,7 +214,11 @@ impl Credit {
 
     /// Grants what is due.
     fn grant(&self, stream: u64, held: &Held) {
-        let granted = held.window().grant(|more| self.share.take(more));
+        let moment = Moment {
+            now: Instant::now(),
+            round_trip: self.path().round_trip(),
+        };
+        let granted = held.window().grant(moment, |more| self.share.take(more));
         if let Some(granted) = granted {
             let mut streams = self.streams();
             if streams.held.contains_key(&stream) {
@@ -244,6 +258,10 @@ impl Credit {
             unsettled |= held.look(now);
         }
         *look = unsettled.then(|| now + LOOK);
+    }
+
+    fn path(&self) -> MutexGuard<'_, Path> {
+        self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {

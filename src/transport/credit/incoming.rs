@@ -82,7 +82,7 @@ impl Drop for Incoming {
 impl Held {
     pub(super) fn new(first: u64, most: u64, read: u64) -> Self {
         Self {
-            window: Mutex::new(Window::new(first, most, read)),
+            window: Mutex::new(Window::new(first, most, read, Instant::now())),
             still: Mutex::default(),
         }
     }
