@@ -12,7 +12,7 @@ mod outgoing;
 mod path;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,6 +158,13 @@ impl Credit {
         let streams = self.streams();
         let stalled = streams.held.iter().filter(|(_, held)| is_stalled(held));
         stalled.map(|(stream, _)| *stream).collect()
+    }
+
+    /// The streams whose readers have begun to leave bytes lying since this was last asked.
+    pub fn newly_lying(&self) -> HashSet<u64> {
+        let streams = self.streams();
+        let lying = streams.held.iter().filter(|(_, held)| held.newly_lying());
+        lying.map(|(stream, _)| *stream).collect()
     }
 
     /// Whether a stream was refused room in this connection's part of the budget since this was last asked.

@@ -38,7 +38,7 @@ pub struct Tunnel {
 }
 
 /// A response that is under way. A client that does not read is not asked for more, so the connection alone would not
-/// notice that its request was cut: whoever cuts it reaches it through [`live::Cut`].
+/// notice that its request was cut: whoever cuts it reaches it through [`live::Delivery`].
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) receiver: Receiver,
@@ -130,7 +130,7 @@ impl Tunnel {
         let cut = Box::pin(request.cut().cancelled_owned());
         let flow = Arc::new(Mutex::new(flow));
         let weak = Arc::downgrade(&flow);
-        request.ends(weak);
+        request.delivered_by(weak);
         Self { flow, cut }
     }
 
@@ -148,9 +148,14 @@ impl Tunnel {
     }
 }
 
-impl live::Cut for Mutex<Flow> {
+impl live::Delivery for Mutex<Flow> {
     fn cut(&self, why: &Why) {
         self.lock().unwrap_or_else(PoisonError::into_inner).cut(why);
+    }
+
+    fn compact(&self) {
+        let mut flow = self.lock().unwrap_or_else(PoisonError::into_inner);
+        flow.receiver.compact();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Running requests: judged again when rules, tokens or agents change; those that lost their permit are cut.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ci_tunnel::protocol::code::Code;
@@ -40,12 +40,16 @@ pub struct Request {
     carried: OnceLock<(u64, u64)>,
     cut: CancellationToken,
     why: OnceLock<Why>,
-    flow: OnceLock<Weak<dyn Cut>>,
+    delivery: OnceLock<Weak<dyn Delivery>>,
 }
 
-/// What has to be ended when a request is cut, whether its client reads on or not.
-pub trait Cut: std::fmt::Debug + Send + Sync {
+/// A response that is under way, for those who are not its client's connection.
+pub trait Delivery: std::fmt::Debug + Send + Sync {
+    /// Ends it, whether its client reads on or not.
     fn cut(&self, why: &Why);
+
+    /// Its client does not read on: what has arrived should take no more memory than it has bytes.
+    fn compact(&self);
 }
 
 /// Why a request was cut.
@@ -95,7 +99,7 @@ impl Live {
             carried: OnceLock::new(),
             cut: CancellationToken::new(),
             why: OnceLock::new(),
-            flow: OnceLock::new(),
+            delivery: OnceLock::new(),
         });
         let mut running = self.running();
         let number = running.next;
@@ -143,6 +147,19 @@ impl Live {
         self.cut_those(requests, carried, why) > 0
     }
 
+    /// Brings together what has arrived for clients that do not read on, of `streams` of one session of an agent.
+    pub fn compact(&self, agent: AgentId, session: u64, streams: &HashSet<u64>) {
+        for request in self.of_agents(|running| running.id == agent) {
+            let concerned = request
+                .carried
+                .get()
+                .is_some_and(|(by, stream)| *by == session && streams.contains(stream));
+            if concerned && let Some(delivery) = request.delivery() {
+                delivery.compact();
+            }
+        }
+    }
+
     /// Cuts every request, because this server ends.
     pub fn cut_all(&self) {
         let why = Why {
@@ -160,9 +177,8 @@ impl Live {
         }
         self.shared.metrics.cuts.get_or_create(&label).inc();
         request.cut.cancel();
-        let flow = request.flow.get().and_then(Weak::upgrade);
-        if let (Some(flow), Some(why)) = (flow, request.why.get()) {
-            flow.cut(why);
+        if let (Some(delivery), Some(why)) = (request.delivery(), request.why.get()) {
+            delivery.cut(why);
         }
         true
     }
@@ -207,10 +223,14 @@ impl Request {
         let _ = self.carried.set((session, stream));
     }
 
-    /// What to end when the request is cut.
-    pub fn ends(&self, flow: Weak<dyn Cut>) {
+    /// The request's response is under way from now on.
+    pub fn delivered_by(&self, delivery: Weak<dyn Delivery>) {
         // A request has one answer.
-        let _ = self.flow.set(flow);
+        let _ = self.delivery.set(delivery);
+    }
+
+    fn delivery(&self) -> Option<Arc<dyn Delivery>> {
+        self.delivery.get().and_then(Weak::upgrade)
     }
 
     /// Completes when the request is cut.

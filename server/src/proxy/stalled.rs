@@ -1,4 +1,4 @@
-//! Responses that nobody reads give way when others want what they hold.
+//! Responses that nobody reads take no more memory than they have bytes, and give way when others want what they hold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use ci_tunnel::transport::credit::Budget;
 use super::live::{Live, STALLED, Why};
 use crate::agents::{Registry, Session};
 
-/// Cuts stalled requests while the budget is short.
+/// Compacts stalled responses, and cuts them while the budget is short.
 #[derive(Debug)]
 pub struct Stalled {
     pub live: Live,
     pub registry: Registry,
     pub budget: Arc<Budget>,
-    /// How long a client may read nothing; zero: for ever.
+    /// How long a client may read nothing while others want what it holds; zero: for ever.
     pub patience: Duration,
 }
 
@@ -24,9 +24,6 @@ const EVERY: Duration = Duration::from_secs(1);
 impl Stalled {
     /// Looks until it is dropped.
     pub async fn run(self) {
-        if self.patience.is_zero() {
-            return std::future::pending().await;
-        }
         loop {
             tokio::time::sleep(EVERY).await;
             let all_want = self.budget.was_wanted();
@@ -41,7 +38,11 @@ impl Stalled {
             let Some(credit) = session.connection().credit() else {
                 continue;
             };
-            if credit.was_wanted() || all_want {
+            let lying = credit.newly_lying();
+            if !lying.is_empty() {
+                self.live.compact(session.agent, session.id, &lying);
+            }
+            if (credit.was_wanted() || all_want) && !self.patience.is_zero() {
                 for stream in credit.stalled(self.patience) {
                     self.cut(&session, stream);
                 }

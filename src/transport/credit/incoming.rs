@@ -29,6 +29,8 @@ pub(super) struct Held {
 struct Still {
     read: u64,
     since: Option<Instant>,
+    /// Whether [`Held::newly_lying`] has said so.
+    said: bool,
 }
 
 impl Incoming {
@@ -91,7 +93,7 @@ impl Held {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees whether the reader took something since the last time; whether to look again.
+    /// Sees whether the reader took something since the last time; whether there may be something to see the next time.
     pub(super) fn look(&self, now: Instant) -> bool {
         let (lying, extra) = {
             let window = self.window();
@@ -103,11 +105,20 @@ impl Held {
                 still.since.get_or_insert(now);
             }
             Some(read) => {
-                *still = Still { read, since: None };
+                *still = Still {
+                    read,
+                    ..Still::default()
+                };
             }
-            None => still.since = None,
+            None => *still = Still::default(),
         }
-        extra > 0
+        extra > 0 || (lying.is_some() && still.since.is_none())
+    }
+
+    /// Whether its reader has left bytes lying for a while, said once.
+    pub(super) fn newly_lying(&self) -> bool {
+        let mut still = self.still();
+        still.since.is_some() && !std::mem::replace(&mut still.said, true)
     }
 
     /// Since when its reader leaves bytes lying, if it holds more than any stream may.

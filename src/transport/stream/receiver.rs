@@ -1,11 +1,11 @@
 //! The receiving half of a stream: frames, the pieces of a body, raw bytes.
 
-use std::future::Future;
-use std::pin::pin;
+mod arrived;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 
 use super::{Error, Piece};
@@ -28,6 +28,10 @@ pub struct Receiver {
     remaining: u64,
     /// Whether much has come at once: most streams carry one packet or two each way, and room for more costs them time.
     bulk: bool,
+    /// Whether the reader found nothing, and is woken when there is something.
+    waiting: bool,
+    /// Bytes of the buffer that the reader has not asked for yet, which the peer gets no credit for.
+    early: usize,
     ended: bool,
     abort: Code,
 }
@@ -37,10 +41,6 @@ enum Inner {
     Quic(quinn::RecvStream),
     Http2(http2::Receiving),
 }
-
-/// How many received packets are joined into one piece, at first and once a stream was seen to have more.
-const JOIN_FEW: usize = 4;
-const JOIN_MANY: usize = 32;
 
 impl Receiver {
     pub(in crate::transport) fn quic(stream: quinn::RecvStream) -> Self {
@@ -58,6 +58,8 @@ impl Receiver {
             buffer: Bytes::new(),
             remaining: 0,
             bulk: false,
+            waiting: false,
+            early: 0,
             ended: false,
             abort: Code::Cancelled,
         }
@@ -120,6 +122,7 @@ impl Receiver {
 
     /// As [`Self::body`], for `http_body::Body`.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Error>>> {
+        self.ask_for_early();
         loop {
             if self.remaining > 0 && !self.buffer.is_empty() {
                 let length = usize::try_from(self.remaining)
@@ -179,6 +182,7 @@ impl Receiver {
     /// # Errors
     /// The stream was reset, or the connection is gone.
     pub async fn raw(&mut self) -> Result<Option<Bytes>, Error> {
+        self.ask_for_early();
         if self.buffer.is_empty() && !self.fill().await? {
             return Ok(None);
         }
@@ -187,66 +191,6 @@ impl Receiver {
 
     async fn fill(&mut self) -> Result<bool, Error> {
         std::future::poll_fn(|cx| self.poll_fill(cx)).await
-    }
-
-    /// Puts what has arrived behind the buffer; `false` at the end of the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        if self.bulk {
-            self.poll_join::<JOIN_MANY>(cx)
-        } else {
-            self.poll_join::<JOIN_FEW>(cx)
-        }
-    }
-
-    fn poll_join<const LIMIT: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        let mut chunks = [const { Bytes::new() }; LIMIT];
-        let read = match &mut self.inner {
-            // The future holds no state between polls: a new one each time is what quinn itself does.
-            Inner::Quic(stream) => pin!(stream.read_chunks(&mut chunks))
-                .poll(cx)
-                .map_err(read_error),
-            // HTTP/2's frames are larger than packets, and one is enough.
-            Inner::Http2(stream) => stream.poll_data(cx).map_ok(|data| {
-                data.map(|data| {
-                    chunks[0] = data;
-                    1
-                })
-            }),
-        };
-        let Poll::Ready(read) = read else {
-            if let Some(incoming) = &mut self.incoming {
-                incoming.waits();
-            }
-            return Poll::Pending;
-        };
-        let count = match read {
-            Ok(Some(count)) => count,
-            Ok(None) => {
-                self.ended = true;
-                return Poll::Ready(Ok(false));
-            }
-            Err(error) => {
-                self.ended = true;
-                return Poll::Ready(Err(error));
-            }
-        };
-        self.bulk |= count == LIMIT;
-        let chunks = &mut chunks[..count];
-        if let Some(incoming) = &mut self.incoming {
-            incoming.took(chunks.iter().map(Bytes::len).sum());
-        }
-        if self.buffer.is_empty() && count == 1 {
-            self.buffer = std::mem::take(&mut chunks[0]);
-            return Poll::Ready(Ok(true));
-        }
-        let length = self.buffer.len() + chunks.iter().map(Bytes::len).sum::<usize>();
-        let mut joined = BytesMut::with_capacity(length);
-        joined.extend_from_slice(&self.buffer);
-        for chunk in chunks {
-            joined.extend_from_slice(chunk);
-        }
-        self.buffer = joined.freeze();
-        Poll::Ready(Ok(true))
     }
 
     /// Who reads here is kept from it by a limit of ours: that it leaves bytes lying until it reads again does not count as
@@ -280,15 +224,5 @@ impl Drop for Receiver {
         if !self.ended {
             self.stop(self.abort);
         }
-    }
-}
-
-fn read_error(error: quinn::ReadError) -> Error {
-    match error {
-        quinn::ReadError::Reset(code) => Error::Reset(Code::from_number(code.into_inner())),
-        quinn::ReadError::ConnectionLost(error) => Error::Lost(error.into()),
-        quinn::ReadError::ClosedStream
-        | quinn::ReadError::ZeroRttRejected
-        | quinn::ReadError::IllegalOrderedRead => Error::Reset(Code::Internal),
     }
 }

@@ -1,5 +1,7 @@
 //! Credit above the transport: what a stream may send, and what all may hold.
 
+mod stalled;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,6 @@ over_both!(
     what_is_read_goes_on_whatever_the_budget,
     a_fast_reader_is_given_more_and_leaves_it_behind,
     an_idle_stream_gives_back_what_it_does_not_use,
-    a_stalled_stream_that_holds_much_is_found,
     an_end_is_noticed_by_a_writer_that_waits_for_credit,
     a_peer_without_credit_is_sent_all_that_the_transport_takes,
     an_upload_that_is_not_wanted_is_no_stalled_one,
@@ -213,40 +214,6 @@ async fn an_idle_stream_gives_back_what_it_does_not_use(transport: Transport) {
     });
     while down.raw().await.unwrap().is_some() {}
     sending.await.unwrap();
-}
-
-async fn a_stalled_stream_that_holds_much_is_found(transport: Transport) {
-    let credited = Credited::new(transport, &settings(ByteSize::mib(64))).await;
-    let ((_up, mut down), (mut answer, _question)) = credited.stream().await;
-    let ((_idle_up, mut idle), _idle_answer) = credited.stream().await;
-    grow(&credited, &mut answer, &mut down).await;
-    fill(&mut answer).await;
-    let credit = credited.pair.server.credit().unwrap();
-    let found = async {
-        while credit.stalled(Duration::ZERO).is_empty() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let idle = async { drop(idle.raw().await) };
-    let found = async {
-        tokio::select! {
-            () = found => {}
-            () = idle => {}
-        }
-    };
-    timeout(SOON, found).await.unwrap();
-    assert_eq!(credit.stalled(Duration::ZERO), [answer.id()]);
-    down.stop(Code::Stalled);
-    assert_eq!(credited.budget.held().get(), 0);
-    let written = async {
-        loop {
-            if let Err(error) = answer.write(vec![1; PIECE].into()).await {
-                return error;
-            }
-        }
-    };
-    let error = timeout(SOON, written).await.unwrap();
-    assert!(matches!(error, Error::Stopped(Code::Stalled)), "{error}");
 }
 
 async fn an_end_is_noticed_by_a_writer_that_waits_for_credit(transport: Transport) {
